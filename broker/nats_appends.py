@@ -1,0 +1,96 @@
+"""Appends in flight: a table of our own, because nats-py's neither time out nor fail.
+
+Each append gets its number as the last token of its reply subject. It is settled by exactly one
+of: the server's acknowledgement, the deadline, the loss of the connection.
+"""
+
+import asyncio
+from typing import Final
+
+import msgspec
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from broker.port import AppendRefused, AppendUnknown
+
+EXPECTED_LAST_SEQUENCE: Final = "Nats-Expected-Last-Sequence"
+
+
+class _Error(msgspec.Struct):
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class _Acknowledgement(msgspec.Struct):
+    seq: int = 0
+    error: _Error | None = None
+
+
+_DECODER: Final = msgspec.json.Decoder(_Acknowledgement)
+
+
+class Appends:
+    """The table, and the one inbox that all acknowledgements come to."""
+
+    def __init__(self, client: Client, *, timeout_s: float) -> None:
+        self._client = client
+        self._timeout_s = timeout_s
+        self._loop = asyncio.get_running_loop()
+        self._inbox = client.new_inbox()
+        self._count = 0
+        self._open: dict[int, tuple[asyncio.Future[int], asyncio.TimerHandle]] = {}
+
+    async def start(self) -> None:
+        """Listen for acknowledgements."""
+        await self._client.subscribe(f"{self._inbox}.*", cb=self._acknowledged)
+
+    async def send(
+        self, subject: str, data: bytes, expected_last_sequence: int
+    ) -> asyncio.Future[int]:
+        """Send now; the future settles later."""
+        self._count += 1
+        number = self._count
+        headers = {EXPECTED_LAST_SEQUENCE: str(expected_last_sequence)}
+        reply = f"{self._inbox}.{number}"
+        await self._client.publish(subject, data, reply=reply, headers=headers)
+        future: asyncio.Future[int] = self._loop.create_future()
+        timer = self._loop.call_later(self._timeout_s, self._time_out, number)
+        self._open[number] = (future, timer)
+        return future
+
+    def fail_all(self, why: str) -> None:
+        """The connection is gone: nobody will answer what is in flight."""
+        for number in list(self._open):
+            self._settle(number, AppendUnknown(why))
+
+    def _time_out(self, number: int) -> None:
+        self._settle(number, AppendUnknown(f"no acknowledgement within {self._timeout_s} s"))
+
+    async def _acknowledged(self, message: Msg) -> None:
+        number = int(message.subject.rpartition(".")[2])
+        self._settle(number, _outcome(message))
+
+    def _settle(self, number: int, outcome: int | Exception) -> None:
+        future, timer = self._open.pop(number, (None, None))
+        if future is None or timer is None:
+            return
+        timer.cancel()
+        if future.cancelled():
+            return
+        if isinstance(outcome, int):
+            future.set_result(outcome)
+        else:
+            future.set_exception(outcome)
+
+
+def _outcome(message: Msg) -> int | Exception:
+    if not message.data:
+        return AppendRefused(f"no stream takes it (status {message.headers})")
+    try:
+        answer = _DECODER.decode(message.data)
+    except msgspec.DecodeError as error:
+        return AppendUnknown(f"acknowledgement not understood: {error}")
+    if answer.error is not None:
+        return AppendRefused(f"{answer.error.description} ({answer.error.err_code})")
+    return answer.seq

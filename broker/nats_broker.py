@@ -1,0 +1,231 @@
+"""The broker port over nats-py."""
+
+import asyncio
+import base64
+import datetime as dt
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+import msgspec
+import nats
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from broker.nats_appends import Appends
+from broker.nats_following import NatsFollowing
+from broker.nats_streams import check_version, encode_body
+from broker.port import (
+    BrokerFault,
+    Disconnected,
+    Following,
+    NoResponse,
+    StoredMessage,
+    StreamState,
+)
+
+_log = logging.getLogger(__name__)
+
+_API_TIMEOUT_S: Final = 5.0
+_APPEND_TIMEOUT_S: Final = 5.0
+_RECONNECT_WAIT_S: Final = 0.1
+_NO_MESSAGE: Final = 10037
+
+
+class NatsBroker:
+    """One connection. Made by `connect`; gives up only when closed."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._appends = Appends(client, timeout_s=_APPEND_TIMEOUT_S)
+        self._followings: list[NatsFollowing] = []
+        self._answers: set[asyncio.Task[None]] = set()
+        self._closed = asyncio.Event()
+
+    @classmethod
+    async def connect(cls, url: str, *, name: str, role: str) -> Self:
+        """Connect as a role, whose inbox is its own; raise BrokerFault if nobody is there.
+
+        Nothing is buffered while disconnected (pending_size=-1): a frame that leaves late would
+        be a deposed writer's frame.
+        """
+        client = Client()
+        broker = cls(client)
+        try:
+            await client.connect(
+                url,
+                name=name,
+                inbox_prefix=f"_INBOX_{role}",
+                pending_size=-1,
+                allow_reconnect=True,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=_RECONNECT_WAIT_S,  # type: ignore[arg-type] # takes floats
+                connect_timeout=2,
+                ping_interval=5,
+                max_outstanding_pings=2,
+                error_cb=broker._on_error,
+                disconnected_cb=broker._on_disconnected,
+                reconnected_cb=broker._on_reconnected,
+                closed_cb=broker._on_closed,
+            )
+        except (OSError, nats.errors.Error, TimeoutError) as error:
+            where = urlsplit(url).netloc.rpartition("@")[2]
+            raise BrokerFault(f"No broker at {where}: {error!r}") from error
+        check_version(client._server_info["version"])  # noqa: SLF001  # else only a parsed triple
+        await broker._appends.start()
+        return broker
+
+    @property
+    def is_connected(self) -> bool:
+        """See the port."""
+        return self._client.is_connected
+
+    async def publish(self, subject: str, data: bytes) -> None:
+        """See the port."""
+        try:
+            await self._client.publish(subject, data)
+        except nats.errors.Error as error:
+            raise Disconnected(f"not sent to {subject}: {error!r}") from error
+
+    async def append(
+        self, subject: str, data: bytes, *, expected_last_sequence: int
+    ) -> asyncio.Future[int]:
+        """See the port."""
+        try:
+            return await self._appends.send(subject, data, expected_last_sequence)
+        except nats.errors.Error as error:
+            raise Disconnected(f"not sent to {subject}: {error!r}") from error
+
+    async def follow(
+        self, stream: str, *, after: StoredMessage | None, may_rewind: bool = False
+    ) -> Following:
+        """See the port."""
+        following = NatsFollowing(
+            self._client,
+            self.api,
+            self.stored_message,
+            stream,
+            after=after,
+            may_rewind=may_rewind,
+        )
+        await following.start()
+        self._followings.append(following)
+        return following
+
+    async def stream_state(self, stream: str) -> StreamState:
+        """See the port."""
+        answer = await self.api(f"STREAM.INFO.{stream}")
+        if "error" in answer:
+            raise BrokerFault(f"{stream}: {answer['error'].get('description')}")
+        state = answer["state"]
+        return StreamState(first_sequence=state["first_seq"], last_sequence=state["last_seq"])
+
+    async def stored_message(self, stream: str, sequence: int) -> StoredMessage | None:
+        """See the port."""
+        if sequence < 1:
+            return None
+        answer = await self.api(f"STREAM.MSG.GET.{stream}", {"seq": sequence})
+        error = answer.get("error")
+        if error is not None:
+            if error.get("err_code") == _NO_MESSAGE:
+                return None
+            raise BrokerFault(f"{stream} {sequence}: {error.get('description')}")
+        message = answer["message"]
+        data = base64.b64decode(message.get("data", ""))
+        at_ns = _unix_ns(message["time"])
+        return StoredMessage(sequence=message["seq"], at_ns=at_ns, data=data)
+
+    async def subscribe(self, subject: str, handler: Callable[[bytes], None]) -> None:
+        """See the port."""
+
+        async def received(message: Msg) -> None:
+            handler(message.data)
+
+        await self._client.subscribe(subject, cb=received)
+
+    async def serve(
+        self, subject: str, handler: Callable[[bytes], Awaitable[bytes]], *, queue: str = ""
+    ) -> None:
+        """See the port."""
+
+        async def answer(message: Msg) -> None:
+            try:
+                await message.respond(await handler(message.data))
+            except nats.errors.Error as error:
+                _log.warning("%s: answer not sent: %r", subject, error)
+
+        async def received(message: Msg) -> None:
+            task = asyncio.create_task(answer(message))
+            self._answers.add(task)
+            task.add_done_callback(self._answers.discard)
+
+        await self._client.subscribe(subject, queue=queue, cb=received)
+
+    async def request(self, subject: str, data: bytes, *, timeout_s: float) -> bytes:
+        """See the port."""
+        try:
+            return (await self._client.request(subject, data, timeout=timeout_s)).data
+        except (nats.errors.Error, TimeoutError) as error:
+            raise NoResponse(f"{subject}: {error!r}") from error
+
+    async def request_all(self, subject: str, data: bytes, *, timeout_s: float) -> list[bytes]:
+        """See the port."""
+        answers: list[bytes] = []
+
+        async def received(message: Msg) -> None:
+            if message.data:
+                answers.append(message.data)
+
+        inbox = self._client.new_inbox()
+        subscription = await self._client.subscribe(inbox, cb=received)
+        try:
+            await self._client.publish(subject, data, reply=inbox)
+            await asyncio.sleep(timeout_s)
+        except nats.errors.Error as error:
+            raise NoResponse(f"{subject}: {error!r}") from error
+        finally:
+            if self._client.is_connected:
+                await subscription.unsubscribe()
+        return answers
+
+    async def api(self, verb: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """A JetStream API request: the decoded answer, errors included."""
+        answer = await self.request(f"$JS.API.{verb}", encode_body(body), timeout_s=_API_TIMEOUT_S)
+        decoded: dict[str, Any] = msgspec.json.decode(answer)
+        return decoded
+
+    async def close(self) -> None:
+        """See the port."""
+        for following in self._followings:
+            await following.close()
+        if self._client.is_connected:
+            await self._client.flush()
+        await self._client.close()
+
+    async def closed(self) -> None:
+        """See the port."""
+        await self._closed.wait()
+
+    async def _on_error(self, error: Exception) -> None:
+        _log.warning("broker: %r", error)
+
+    async def _on_disconnected(self) -> None:
+        _log.warning("broker: disconnected")
+        self._appends.fail_all("the connection was lost")
+
+    async def _on_reconnected(self) -> None:
+        _log.warning("broker: connected again")
+        for following in self._followings:
+            following.reset()
+
+    async def _on_closed(self) -> None:
+        self._closed.set()
+
+
+def _unix_ns(rfc3339: str) -> int:
+    """Unix ns of the server's "2026-01-02T03:04:05.123456789Z"; datetime stops at µs."""
+    whole, _, fraction = rfc3339.removesuffix("Z").partition(".")
+    seconds = dt.datetime.fromisoformat(f"{whole}+00:00").timestamp()
+    return int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0") or 0)

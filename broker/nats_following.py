@@ -1,0 +1,224 @@
+"""An ordered, gapless reading of one stream over an ephemeral push consumer.
+
+The library's own ordered consumer answers flow control from a quarter-second timer and resumes
+without noticing a stream that lost messages; so the small protocol (ADR-17 of NATS: count the
+consumer's sequence, start anew after a gap or silence) is spoken here.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from broker.nats_streams import JetStreamApi
+from broker.port import BrokerFault, BrokerUnfit, StoredMessage
+
+_log = logging.getLogger(__name__)
+
+_HEARTBEAT_S: Final = 1.0
+_SILENCE_S: Final = 2.5 * _HEARTBEAT_S
+_RETRY_S: Final = 0.2
+_BUFFERED_MESSAGES_MAX: Final = 4_096
+
+_PLAIN_ACK_TOKENS: Final = 9
+"""$JS.ACK.stream.consumer.delivered.stream_seq.consumer_seq.time.pending; with a domain and an
+account hash in front of the stream there are more."""
+
+
+class NatsFollowing:
+    """Port `Following`. `reset` is called by the connection after every reconnect."""
+
+    def __init__(
+        self,
+        client: Client,
+        api: JetStreamApi,
+        stored_message: Callable[[str, int], Awaitable[StoredMessage | None]],
+        stream: str,
+        *,
+        after: StoredMessage | None,
+        may_rewind: bool,
+    ) -> None:
+        self._client = client
+        self._api = api
+        self._stored_message = stored_message
+        self._stream = stream
+        self._may_rewind = may_rewind
+        self._last = after
+        self._consumer_sequence = 0
+        self._consumer_count = 0
+        self._name = client.new_inbox().rpartition(".")[2]
+        self._subscription: Subscription | None = None
+        self._buffer: list[StoredMessage] = []
+        self._arrived = asyncio.Event()
+        self._taken = asyncio.Event()
+        self._heard = False
+        self._reset = asyncio.Event()
+        self._fault: BrokerFault | None = None
+        self._is_closed = False
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Make the first consumer; faults are the caller's here."""
+        await self._check_rewind()
+        await self._make_consumer()
+        self._watcher = asyncio.create_task(self._watch())
+
+    def reset(self) -> None:
+        """Make a new consumer as soon as possible: the old one may be gone."""
+        self._reset.set()
+
+    @property
+    def backlog(self) -> int:
+        """See the port."""
+        return len(self._buffer)
+
+    async def __aiter__(self) -> AsyncIterator[list[StoredMessage]]:
+        """See the port."""
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            messages, self._buffer = self._buffer, []
+            self._taken.set()
+            if messages:
+                yield messages
+            if self._fault is not None and not self._buffer:
+                raise self._fault
+            if self._is_closed:
+                return
+
+    async def close(self) -> None:
+        """See the port."""
+        self._is_closed = True
+        if self._watcher is not None:
+            self._watcher.cancel()
+        self._arrived.set()
+        self._taken.set()
+        if self._client.is_connected:
+            await self._drop_consumer()
+
+    # --- the consumer's life ---
+
+    async def _watch(self) -> None:
+        while self._fault is None:
+            self._heard = False
+            try:
+                async with asyncio.timeout(_SILENCE_S):
+                    await self._reset.wait()
+            except TimeoutError:
+                if self._heard:
+                    continue
+                _log.warning("%s: nothing heard for %s s, following anew", self._stream, _SILENCE_S)
+            await self._remake_consumer()
+
+    async def _remake_consumer(self) -> None:
+        while True:
+            self._reset.clear()
+            try:
+                await self._check_rewind()
+                await self._drop_consumer()
+                await self._make_consumer()
+            except BrokerUnfit as fault:
+                self._fault = fault
+                self._arrived.set()
+                return
+            except (BrokerFault, OSError) as fault:
+                _log.warning("%s: not followed now: %s", self._stream, fault)
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return
+
+    async def _check_rewind(self) -> None:
+        if self._last is None:
+            return
+        there = await self._stored_message(self._stream, self._last.sequence)
+        if there is not None and there.at_ns == self._last.at_ns:
+            return
+        if not self._may_rewind:
+            raise BrokerUnfit(
+                f"Stream {self._stream} no longer holds message {self._last.sequence}, which was "
+                "read before: the server lost stored messages. Stop it and check its files."
+            )
+        _log.warning("%s: went backwards, reading it from its beginning", self._stream)
+        self._last = None
+
+    async def _make_consumer(self) -> None:
+        inbox = self._client.new_inbox()
+        self._consumer_sequence = 0
+        self._consumer_count += 1
+        count = self._consumer_count
+
+        async def received(message: Msg) -> None:
+            if count == self._consumer_count:  # else a late delivery of the consumer before
+                await self._received(message)
+
+        self._subscription = await self._client.subscribe(inbox, cb=received)
+        name = f"{self._name}_{count}"
+        config = {
+            "name": name,
+            "deliver_subject": inbox,
+            "deliver_policy": "by_start_sequence",
+            "opt_start_seq": 1 if self._last is None else self._last.sequence + 1,
+            "ack_policy": "none",
+            "max_deliver": 1,
+            "flow_control": True,
+            "idle_heartbeat": int(_HEARTBEAT_S * 1e9),
+            "mem_storage": True,
+            "num_replicas": 1,
+        }
+        body = {"stream_name": self._stream, "config": config, "action": "create"}
+        answer = await self._api(f"CONSUMER.CREATE.{self._stream}.{name}", body)
+        if "error" in answer:
+            raise BrokerFault(f"{self._stream} can't be followed: {answer['error']}")
+
+    async def _drop_consumer(self) -> None:
+        """End the old one; the server would forget it by itself a little later."""
+        if self._subscription is None:
+            return
+        try:
+            await self._subscription.unsubscribe()
+            await self._api(f"CONSUMER.DELETE.{self._stream}.{self._name}_{self._consumer_count}")
+        except Exception as error:  # noqa: BLE001  # nats-py raises many kinds; none matters here
+            _log.debug("%s: old consumer not dropped: %s", self._stream, error)
+        self._subscription = None
+
+    # --- what it delivers ---
+
+    async def _received(self, message: Msg) -> None:
+        self._heard = True
+        if not message.reply.startswith("$JS.ACK."):
+            await self._control(message)
+            return
+        stored, consumer_sequence = _stored_message(message)
+        if consumer_sequence != self._consumer_sequence + 1:
+            _log.warning("%s: gap before %s, following anew", self._stream, stored.sequence)
+            self.reset()
+            return
+        self._consumer_sequence = consumer_sequence
+        self._last = stored
+        self._buffer.append(stored)
+        self._arrived.set()
+        while len(self._buffer) >= _BUFFERED_MESSAGES_MAX and not self._is_closed:
+            self._taken.clear()
+            await self._taken.wait()
+
+    async def _control(self, message: Msg) -> None:
+        """Answer flow control, and compare the heartbeat's count with ours."""
+        headers = message.headers or {}
+        stalled = message.reply or headers.get("Nats-Consumer-Stalled")
+        if stalled:
+            await self._client.publish(stalled)
+        sent = headers.get("Nats-Last-Consumer")
+        if sent is not None and int(sent) > self._consumer_sequence:
+            _log.warning("%s: messages before a heartbeat are missing", self._stream)
+            self.reset()
+
+
+def _stored_message(message: Msg) -> tuple[StoredMessage, int]:
+    tokens = message.reply.split(".")
+    at = 5 if len(tokens) == _PLAIN_ACK_TOKENS else 7
+    stored = StoredMessage(sequence=int(tokens[at]), at_ns=int(tokens[at + 2]), data=message.data)
+    return stored, int(tokens[at + 1])

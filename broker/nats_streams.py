@@ -1,0 +1,163 @@
+"""The streams of a wallet: their configuration, and whether server and streams are fit for it."""
+
+import asyncio
+import urllib.error
+import urllib.request
+from typing import Any, Final, Protocol
+
+import msgspec
+import orjson
+
+from broker.port import BrokerUnfit
+from contracts.limits import COMMAND_AGE_MS_MAX, COMMAND_QUEUE_BYTES_MAX, FRAME_BYTES_MAX
+from contracts.subjects import (
+    command_stream,
+    command_subject,
+    journal_stream,
+    journal_subject,
+)
+
+SERVER_VERSION_MIN: Final = (2, 12)
+
+_NO_SUCH_STREAM: Final = 10059
+_PARTITIONS: Final = "ewallet.partitions"
+
+
+class JetStreamApi(Protocol):
+    """Requests to `$JS.API.…`."""
+
+    async def __call__(self, verb: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The decoded answer, errors included under "error". Raise NoResponse."""
+        ...
+
+
+def journal_config(partition: int, partition_count: int, replicas: int) -> dict[str, Any]:
+    """A journal refuses rather than forgets: nothing expires, is discarded or can be deleted."""
+    return {
+        "name": journal_stream(partition),
+        "subjects": [journal_subject(partition)],
+        "storage": "file",
+        "retention": "limits",
+        "discard": "new",
+        "max_msg_size": FRAME_BYTES_MAX,
+        "num_replicas": replicas,
+        "allow_direct": False,  # a direct read may be stale
+        "deny_delete": True,
+        "deny_purge": True,
+        "metadata": {_PARTITIONS: str(partition_count)},
+    }
+
+
+def command_config(partition: int, replicas: int) -> dict[str, Any]:
+    """A command queue lives in memory: what it loses, the proxies send again."""
+    return {
+        "name": command_stream(partition),
+        "subjects": [command_subject(partition)],
+        "storage": "memory",
+        "retention": "limits",
+        "discard": "old",
+        "max_age": COMMAND_AGE_MS_MAX * 1_000_000,
+        "max_bytes": COMMAND_QUEUE_BYTES_MAX,
+        "max_msg_size": FRAME_BYTES_MAX,
+        "duplicate_window": 100_000_000,  # unused; the least the server takes
+        "num_replicas": replicas,
+        "allow_direct": False,
+    }
+
+
+async def provide_streams(api: JetStreamApi, partition_count: int, replicas: int = 1) -> None:
+    """Make the streams that are missing; raise BrokerUnfit where one is not as it must be."""
+    for partition in range(partition_count):
+        journal = journal_config(partition, partition_count, replicas)
+        _check_journal(await _provide(api, journal), partition_count)
+        await _provide(api, command_config(partition, replicas))
+    beyond = await api(f"STREAM.INFO.{journal_stream(partition_count)}")
+    if "error" not in beyond:
+        raise BrokerUnfit(
+            f"The broker holds journals of more than {partition_count} partitions. "
+            "The number of partitions is fixed when a wallet is made: set EWALLET_PARTITIONS "
+            "to that number."
+        )
+
+
+async def _provide(api: JetStreamApi, config: dict[str, Any]) -> dict[str, Any]:
+    answer = await api(f"STREAM.INFO.{config['name']}")
+    if answer.get("error", {}).get("err_code") == _NO_SUCH_STREAM:
+        answer = await api(f"STREAM.CREATE.{config['name']}", config)
+    if "error" in answer:
+        raise BrokerUnfit(f"Stream {config['name']} can't be had: {answer['error']['description']}")
+    found: dict[str, Any] = answer["config"]
+    return found
+
+
+def _check_journal(config: dict[str, Any], partition_count: int) -> None:
+    made_for = config.get("metadata", {}).get(_PARTITIONS)
+    if made_for != str(partition_count):
+        raise BrokerUnfit(
+            f"Stream {config['name']} belongs to a wallet of {made_for} partitions, not "
+            f"{partition_count}. The number is fixed when a wallet is made: set "
+            f"EWALLET_PARTITIONS={made_for}, or use another server or data folder."
+        )
+    kept = config["storage"] == "file" and config["discard"] == "new" and not config.get("max_age")
+    if not (kept and config.get("deny_delete") and config.get("deny_purge")):
+        raise BrokerUnfit(
+            f"Stream {config['name']} is not configured as a journal (file storage, discard new, "
+            "no max_age, deny_delete, deny_purge). Let the writer make it, or correct it."
+        )
+
+
+def check_version(version: str) -> None:
+    """Raise BrokerUnfit for a server that is too old."""
+    parts = version.removeprefix("v").split(".")
+    if not all(part.isdigit() for part in parts[:2]) or (
+        (int(parts[0]), int(parts[1])) < SERVER_VERSION_MIN
+    ):
+        least = ".".join(map(str, SERVER_VERSION_MIN))
+        raise BrokerUnfit(f"nats-server {version} is too old: install {least} or newer.")
+
+
+class _JetStreamConfig(msgspec.Struct):
+    sync_always: bool = False
+
+
+class _JetStreamVarz(msgspec.Struct):
+    config: _JetStreamConfig | None = None
+
+
+class _Varz(msgspec.Struct):
+    jetstream: _JetStreamVarz
+
+
+async def check_sync_always(monitor_url: str) -> None:
+    """Raise BrokerUnfit unless the server fsyncs every write before it acknowledges it.
+
+    Only the monitoring endpoint tells: with the default `sync_interval` of two minutes an
+    acknowledged journal frame would be lost by a power cut.
+    """
+    url = f"{monitor_url.rstrip('/')}/varz"
+    if not url.startswith("http://"):
+        raise BrokerUnfit(f"EWALLET_NATS_MONITOR_URL must be an http:// address, not {url!r}.")
+    try:
+        body = await asyncio.to_thread(_fetch, url)
+        jetstream = msgspec.json.decode(body, type=_Varz).jetstream.config
+    except (OSError, urllib.error.URLError, msgspec.DecodeError) as error:
+        raise BrokerUnfit(
+            f"{url} does not tell whether the server syncs always ({error}). Set "
+            "EWALLET_NATS_MONITOR_URL to the monitoring address of nats-server (`http: …`)."
+        ) from error
+    if jetstream is None or not jetstream.sync_always:
+        raise BrokerUnfit(
+            "nats-server runs without `sync_interval: always`: a power cut would lose "
+            "acknowledged transfers. Set it in the server's jetstream block and restart it."
+        )
+
+
+def _fetch(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  # http:// checked
+        body: bytes = response.read()
+        return body
+
+
+def encode_body(body: dict[str, Any] | None) -> bytes:
+    """Bytes of an API request."""
+    return b"" if body is None else orjson.dumps(body)

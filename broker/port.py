@@ -1,0 +1,146 @@
+"""What the services need of a broker, and the faults it may raise.
+
+BrokerFault
+├── Disconnected     nothing was sent
+├── AppendRefused    nothing was stored: the stream is not where the sender thought
+├── AppendUnknown    no answer: it may be stored or not; find out by reading
+├── NoResponse       nobody answered a request in time
+└── BrokerUnfit      the server can't be trusted with a journal; a restart won't help
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol
+
+from msgspec import Struct
+
+
+class BrokerFault(Exception):
+    """An operating failure between this process and the broker."""
+
+
+class Disconnected(BrokerFault):
+    """There is no connection now; nothing was sent."""
+
+
+class AppendRefused(BrokerFault):
+    """The stream refused the message (wrong expected sequence, full, …); nothing was stored."""
+
+
+class AppendUnknown(BrokerFault):
+    """The append was not answered in time; whether it is stored can only be read."""
+
+
+class NoResponse(BrokerFault):
+    """A request was not answered in time, or nobody listens."""
+
+
+class BrokerUnfit(BrokerFault):
+    """The server or its streams are not fit for a ledger; the message says what to do."""
+
+
+class StoredMessage(Struct, frozen=True):
+    """One message of a stream."""
+
+    sequence: int
+    """Stream sequence, from 1."""
+    at_ns: int
+    """Broker's timestamp, Unix ns. With the sequence it identifies the message."""
+    data: bytes
+
+
+class StreamState(Struct, frozen=True):
+    """How far a stream reaches."""
+
+    first_sequence: int
+    last_sequence: int
+    """0 while it is empty and always was."""
+
+
+class Following(Protocol):
+    """An ordered, gapless reading of one stream that survives reconnects."""
+
+    def __aiter__(self) -> AsyncIterator[list[StoredMessage]]:
+        """Yield everything that has arrived since the last time, never an empty list.
+
+        A disconnect is no end: the iteration goes on once the broker is back.
+        """
+        ...
+
+    @property
+    def backlog(self) -> int:
+        """Messages received and not yielded yet."""
+        ...
+
+    async def close(self) -> None:
+        """Stop; the iteration ends."""
+        ...
+
+
+class Broker(Protocol):
+    """One connection to the broker."""
+
+    async def publish(self, subject: str, data: bytes) -> None:
+        """Send without an answer. Raise Disconnected rather than queue for later."""
+        ...
+
+    async def append(
+        self, subject: str, data: bytes, *, expected_last_sequence: int
+    ) -> asyncio.Future[int]:
+        """Send to a stream now; the future gives the stream sequence once it is durable.
+
+        Calls are sent in their order. The future raises AppendRefused or AppendUnknown; the
+        call itself raises Disconnected.
+        """
+        ...
+
+    async def follow(
+        self, stream: str, *, after: StoredMessage | None, may_rewind: bool = False
+    ) -> Following:
+        """Read a stream in order: what follows a message, or with None from its beginning.
+
+        A stream rewinds when the broker lost messages that were read before: a memory stream
+        after a crash may hand out sequences a second time. If `after` or a later message read
+        is no longer there, the stream is read from its beginning with may_rewind; without, the
+        iteration raises BrokerUnfit.
+        """
+        ...
+
+    async def stream_state(self, stream: str) -> StreamState:
+        """Ask the stream's leader, so the answer is not stale."""
+        ...
+
+    async def stored_message(self, stream: str, sequence: int) -> StoredMessage | None:
+        """One message from the stream's leader, None if the stream does not hold it."""
+        ...
+
+    async def subscribe(self, subject: str, handler: Callable[[bytes], None]) -> None:
+        """Call the handler with each message, in order."""
+        ...
+
+    async def serve(
+        self, subject: str, handler: Callable[[bytes], Awaitable[bytes]], *, queue: str = ""
+    ) -> None:
+        """Answer requests, many at a time; with a queue group, each goes to one member."""
+        ...
+
+    async def request(self, subject: str, data: bytes, *, timeout_s: float) -> bytes:
+        """One answer, or raise NoResponse."""
+        ...
+
+    async def request_all(self, subject: str, data: bytes, *, timeout_s: float) -> list[bytes]:
+        """All answers that come within the time."""
+        ...
+
+    async def close(self) -> None:
+        """Flush what was sent and disconnect."""
+        ...
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a publish would leave now."""
+        ...
+
+    async def closed(self) -> None:
+        """Return when the connection is given up for good."""
+        ...

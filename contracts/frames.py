@@ -1,0 +1,100 @@
+"""Frames: the unit of IO. Many commands, events or results in one NATS message.
+
+Bytes on the wire: one version byte, then MessagePack of the struct as an array. Bytes meet types
+in this file only.
+"""
+
+from hashlib import blake2b
+from typing import Annotated, Final, Generic, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from contracts.commands import Command
+from contracts.events import Event
+from contracts.limits import COMMAND_FRAME_COMMANDS_MAX, FRAME_BYTES_MAX
+from contracts.results import Result
+
+HASH_BYTES: Final = 32
+
+_VERSION: Final = b"\x01"
+
+
+class Undecodable(Exception):  # a kind of bytes, not a kind of failure
+    """The bytes are not a frame of the expected kind and version."""
+
+
+class CommandFrame(Struct, frozen=True, array_like=True):
+    """Commands of one proxy, numbered first_request, and so on."""
+
+    proxy_id: str
+    first_request: int
+    """Request numbers are given once per proxy id, so (proxy_id, first_request) names a frame."""
+    commands: Annotated[list[Command], Meta(min_length=1, max_length=COMMAND_FRAME_COMMANDS_MAX)]
+
+
+class Source(Struct, frozen=True, array_like=True):
+    """The command frame that caused the next `count` events of an event frame."""
+
+    proxy_id: str
+    """Empty for events without a command (EpochOpened)."""
+    first_request: int
+    at_ms: int
+    """When it happened: the broker's timestamp of the command frame, made monotonic; Unix ms."""
+    count: int
+
+
+class EventFrame(Struct, frozen=True, array_like=True):
+    """Events of one partition, chained to the frame before."""
+
+    epoch: int
+    first_sequence: int
+    """Sequence of the first event; the others follow without a gap."""
+    prev_hash: bytes
+    command_sequence: int
+    """Stream sequence of the last command frame consumed, 0 before the first."""
+    sources: list[Source]
+    """In order; their counts add up to the number of events."""
+    events: list[Event]
+
+
+class ResultFrame(Struct, frozen=True, array_like=True):
+    """Outcomes for one proxy."""
+
+    partition: int
+    results: list[Result]
+
+
+_T = TypeVar("_T")
+
+
+class _Codec(Generic[_T]):
+    def __init__(self, kind: type[_T]) -> None:
+        self._kind = kind
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder = msgspec.msgpack.Decoder(kind)
+
+    def encode(self, frame: _T) -> bytes:
+        """Bytes of at most FRAME_BYTES_MAX: senders cut their groups by the limits."""
+        data = _VERSION + self._encoder.encode(frame)
+        assert len(data) <= FRAME_BYTES_MAX, f"{self._kind.__name__} of {len(data)} bytes"
+        return data
+
+    def decode(self, data: bytes) -> _T:
+        """Raise Undecodable unless the bytes are a frame of this kind and version."""
+        if data[:1] != _VERSION:
+            raise Undecodable(f"{self._kind.__name__}: version byte {data[:1]!r}")
+        try:
+            return self._decoder.decode(memoryview(data)[1:])
+        except msgspec.DecodeError as error:
+            raise Undecodable(f"{self._kind.__name__}: {error}") from error
+
+
+COMMAND_FRAME: Final = _Codec(CommandFrame)
+EVENT_FRAME: Final = _Codec(EventFrame)
+RESULT_FRAME: Final = _Codec(ResultFrame)
+
+
+def frame_hash(data: bytes) -> bytes:
+    """The hash by which the next event frame names this one: BLAKE2b-256 of its bytes."""
+    return blake2b(data, digest_size=HASH_BYTES).digest()

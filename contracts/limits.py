@@ -1,0 +1,70 @@
+"""Every bound of the system by name, and the assertions that relate them.
+
+Bounds stand here and nowhere else: a reader of any other file sees a name, and a change of one
+number is checked against all numbers that depend on it when this module is imported.
+"""
+
+from typing import Final
+
+SLOT_COUNT: Final = 16_384
+"""Hash slots, as Redis Cluster counts them."""
+
+PARTITION_COUNT_MAX: Final = 1_024
+
+ID_LENGTH_MAX: Final = 64
+"""Characters of an account id, transaction id or proxy id (ASCII, so also bytes)."""
+
+AMOUNT_MINOR_MAX: Final = 2**63 - 1
+"""Largest amount, overdraft limit and posted balance in minor units: what 64 bits hold signed."""
+
+AMOUNT_TEXT_LENGTH_MAX: Final = 32
+"""Characters of an amount at the API; 19 digits, a point and room for needless decimals."""
+
+BODY_BYTES_MAX: Final = 4_096
+"""A request body at the API; the largest valid one is under 600 bytes."""
+
+COMMAND_BYTES_MAX: Final = 3 * (ID_LENGTH_MAX + 2) + 32
+EVENT_BYTES_MAX: Final = COMMAND_BYTES_MAX + 32
+RESULT_BYTES_MAX: Final = 64
+
+COMMAND_FRAME_COMMANDS_MAX: Final = 512
+"""Commands that a proxy puts into one frame."""
+
+EVENT_FRAME_EVENTS_MAX: Final = 2_048
+"""Events that a writer appends in one frame; a group of command frames is cut at this."""
+
+FRAME_OVERHEAD_BYTES_MAX: Final = 64 * 1_024
+"""Frame header and the list of sources (at most one per command)."""
+
+FRAME_BYTES_MAX: Final = 1_024 * 1_024
+"""Largest NATS message that anybody sends: the server's default `max_payload`."""
+
+HELD_REQUESTS_MAX: Final = 4_096
+"""Requests that one proxy process holds open at a time; beyond it answers 503."""
+
+WAIT_MS_DEFAULT: Final = 10_000
+"""How long a proxy holds a request before it answers 202."""
+
+WAIT_MS_MAX: Final = 60_000
+
+RESEND_AFTER_MS: Final = 1_000
+"""A proxy sends an unanswered command again after this, doubling each time."""
+
+COMMAND_AGE_MS_MAX: Final = 2 * WAIT_MS_MAX
+"""A command queue forgets frames older than this: nobody holds a request for them any more."""
+
+COMMAND_QUEUE_BYTES_MAX: Final = 128 * 1_024 * 1_024
+
+PAGE_ENTRIES_DEFAULT: Final = 50
+PAGE_ENTRIES_MAX: Final = 500
+
+ENTRY_BYTES_MAX: Final = 3 * (ID_LENGTH_MAX + 2) + 128
+
+assert COMMAND_FRAME_COMMANDS_MAX <= EVENT_FRAME_EVENTS_MAX
+assert COMMAND_FRAME_COMMANDS_MAX * COMMAND_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX
+assert EVENT_FRAME_EVENTS_MAX * EVENT_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX
+assert EVENT_FRAME_EVENTS_MAX * RESULT_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX
+assert PAGE_ENTRIES_MAX * ENTRY_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX
+assert RESEND_AFTER_MS < WAIT_MS_DEFAULT <= WAIT_MS_MAX <= COMMAND_AGE_MS_MAX
+assert SLOT_COUNT % 2 == 0
+assert PARTITION_COUNT_MAX <= SLOT_COUNT

@@ -1,0 +1,142 @@
+"""Queries to a reader and their answers. Every answer says at which sequence it is true."""
+
+from enum import IntEnum
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from contracts.rejections import Rejection
+
+
+class AccountQuery(Struct, frozen=True, array_like=True, tag=1):
+    """One account's balance, now or at a past moment (at most one of the two)."""
+
+    account_id: str
+    at_ms: int | None = None
+    """The state after the last event at or before this Unix time in ms."""
+    at_sequence: int | None = None
+    """The state after this sequence; answered once the reader gets there."""
+    min_sequence: int = 0
+    """Answer no earlier than this sequence of the partition."""
+
+
+class EntriesQuery(Struct, frozen=True, array_like=True, tag=2):
+    """A page of an account's statement, newest first."""
+
+    account_id: str
+    limit: int
+    before_sequence: int | None = None
+    """Only entries with a smaller sequence; None starts at the newest."""
+    min_sequence: int = 0
+
+
+class TransferQuery(Struct, frozen=True, array_like=True, tag=3):
+    """One transfer by its name."""
+
+    from_account_id: str
+    transaction_id: str
+    min_sequence: int = 0
+    wait_ms: int = 0
+    """How long to wait for the transfer to appear before it counts as missing."""
+
+
+Query = AccountQuery | EntriesQuery | TransferQuery
+
+
+class Missing(IntEnum):
+    """What a query did not find."""
+
+    ACCOUNT = 1
+    TRANSFER = 2
+    MOMENT = 3
+    """The account was not open yet at that moment."""
+    SEQUENCE = 4
+    """The reader did not get to the demanded sequence in time."""
+
+
+class NotFound(Struct, frozen=True, array_like=True, tag=1):
+    """There is no such thing at `sequence` of `partition`."""
+
+    partition: int
+    sequence: int
+    missing: Missing
+
+
+class AccountAnswer(Struct, frozen=True, array_like=True, tag=2):
+    """One account at a sequence."""
+
+    partition: int
+    sequence: int
+    at_ms: int
+    """Time of that sequence's event, Unix ms."""
+    currency: str
+    overdraft_limit_minor: int
+    posted_minor: int
+    held_minor: int
+
+
+class Entry(Struct, frozen=True, array_like=True):
+    """One line of a statement: what one event did to the posted balance."""
+
+    sequence: int
+    at_ms: int
+    transaction_id: str
+    counterparty_id: str
+    amount_minor: int
+    """Signed: negative when the account paid."""
+    balance_minor: int
+    """Posted balance after the event."""
+
+
+class EntriesAnswer(Struct, frozen=True, array_like=True, tag=3):
+    """A page of entries, newest first."""
+
+    partition: int
+    sequence: int
+    currency: str
+    entries: list[Entry]
+    next_before_sequence: int | None
+    """Ask with this as before_sequence for the next page; None on the last page."""
+
+
+class TransferAnswer(Struct, frozen=True, array_like=True, tag=4):
+    """One transfer's recorded outcome."""
+
+    partition: int
+    sequence: int
+    """Of the deciding event."""
+    at_ms: int
+    to_account_id: str
+    amount_minor: int
+    currency: str
+    rejection: Rejection | None
+    balance_minor: int
+    """Posted balance of the payer just after the deciding event (0 for an unknown account)."""
+
+
+Answer = NotFound | AccountAnswer | EntriesAnswer | TransferAnswer
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_QUERIES: Final[msgspec.msgpack.Decoder[Query]] = msgspec.msgpack.Decoder(Query)
+_ANSWERS: Final[msgspec.msgpack.Decoder[Answer]] = msgspec.msgpack.Decoder(Answer)
+
+
+def encode_query(query: Query) -> bytes:
+    """Bytes of a NATS request to `subjects.query_subject`."""
+    return _ENCODER.encode(query)
+
+
+def decode_query(data: bytes) -> Query:
+    """Raise msgspec.DecodeError for anything else."""
+    return _QUERIES.decode(data)
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """Bytes of a reader's reply."""
+    return _ENCODER.encode(answer)
+
+
+def decode_answer(data: bytes) -> Answer:
+    """Raise msgspec.DecodeError for anything else."""
+    return _ANSWERS.decode(data)

@@ -1,0 +1,60 @@
+"""What writers and readers say of themselves when asked on `subjects.status_subject`."""
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+
+class WriterPartition(Struct, frozen=True):
+    """One partition led by a writer."""
+
+    partition: int
+    epoch: int
+    sequence: int
+    """Of the last event known to be durable."""
+    in_flight: int
+    """Frames appended and not acknowledged yet."""
+    accounts: int
+
+
+class WriterStatus(Struct, frozen=True, tag="writer"):
+    """A writer process and the partitions it leads (recovering ones are absent)."""
+
+    id: str
+    partitions: list[WriterPartition]
+
+
+class ReaderPartition(Struct, frozen=True):
+    """One partition followed by a reader."""
+
+    partition: int
+    sequence: int
+    """Of the last event projected and pushed."""
+    stored_sequence: int
+    """Of the last event in the read store."""
+    lag_frames: int
+    """Frames received and not projected yet."""
+    accounts: int
+
+
+class ReaderStatus(Struct, frozen=True, tag="reader"):
+    """A reader process and the partitions it follows."""
+
+    id: str
+    partitions: list[ReaderPartition]
+
+
+ServiceStatus = WriterStatus | ReaderStatus
+
+_DECODER: Final[msgspec.json.Decoder[ServiceStatus]] = msgspec.json.Decoder(ServiceStatus)
+
+
+def encode_status(status: ServiceStatus) -> bytes:
+    """JSON, so that an operator can read it with any NATS client."""
+    return msgspec.json.encode(status)
+
+
+def decode_status(data: bytes) -> ServiceStatus:
+    """Raise msgspec.DecodeError for anything else."""
+    return _DECODER.decode(data)

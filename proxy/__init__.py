@@ -1,0 +1,1 @@
+"""The HTTP edge: holds requests open until a reader pushes their results."""

@@ -1,0 +1,54 @@
+"""What the HTTP edge needs of the gateway behind it."""
+
+from collections.abc import Awaitable
+from typing import Protocol
+
+from msgspec import Struct
+
+from contracts.commands import Command
+from contracts.queries import Answer, Query
+from contracts.results import Result
+from contracts.status import ReaderStatus, WriterStatus
+
+
+class NoRoom(Exception):
+    """Too many requests are held or there is no broker: nothing was sent. Becomes a 503."""
+
+
+class NoAnswer(Exception):
+    """No reader answered a query in time. Becomes a 503."""
+
+
+class GatewayStatus(Struct, frozen=True):
+    """Who answers for the partitions just now."""
+
+    writers: list[WriterStatus]
+    readers: list[ReaderStatus]
+    held_requests: int
+    """Of this proxy process."""
+    is_connected: bool
+
+
+class Gateway(Protocol):
+    """Takes commands and queries to whoever decides or answers them."""
+
+    @property
+    def partition_count(self) -> int:
+        """Partitions of this wallet."""
+        ...
+
+    def submit(self, command: Command, *, wait_ms: int) -> Awaitable[Result | None]:
+        """Send a command and hold until its result; None if it is not known within wait_ms.
+
+        With wait_ms 0 the command is sent and None comes at once. Raise NoRoom, before anything
+        was sent.
+        """
+        ...
+
+    async def ask(self, query: Query, *, wait_ms: int) -> Answer:
+        """Ask a reader of the account's partition. Raise NoAnswer."""
+        ...
+
+    async def status(self) -> GatewayStatus:
+        """Ask every writer and reader for its status (bounded: about 300 ms)."""
+        ...

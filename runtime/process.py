@@ -1,0 +1,52 @@
+"""The life of one service process, the same for writer, reader and proxy.
+
+It prints the line `ready` on standard output once it does its work, logs to standard error, ends
+with 0 on SIGTERM or SIGINT, with EXIT_UNFIT after one sentence if a restart would not help, and
+with 1 otherwise: its supervisor then starts it again.
+"""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import uvloop
+
+from broker.port import BrokerUnfit
+
+EXIT_UNFIT: Final = 78
+"""EX_CONFIG of sysexits.h."""
+
+
+class Unfit(Exception):
+    """The process must not run as things are; the message says what to do."""
+
+
+def run_service(name: str, serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run `serve(stop)` on uvloop until it returns, which it does after stop is set."""
+    if not __debug__:
+        print(f"{name}: do not run with python -O: asserts guard the money.", file=sys.stderr)
+        sys.exit(EXIT_UNFIT)
+    logging.basicConfig(
+        level=logging.INFO, format=f"%(asctime)s {name} %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        uvloop.run(_until_stopped(serve))
+    except (Unfit, BrokerUnfit) as refusal:
+        print(f"{name}: {refusal}", file=sys.stderr)
+        sys.exit(EXIT_UNFIT)
+
+
+def say_ready() -> None:
+    """Tell the supervisor that the process does its work now."""
+    print("ready", flush=True)
+
+
+async def _until_stopped(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(stop)

@@ -1,0 +1,114 @@
+"""A real nats-server on a folder of the test's own, for as long as it takes to write a journal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import nats
+import pytest
+from nats.aio.client import Client
+
+from broker.nats_streams import journal_config
+from contracts.subjects import journal_subject
+
+_NATS_SERVER: Final = Path(sys.executable).parent / "nats-server"
+_START_DEADLINE_S: Final = 10.0
+_STOPS: Final = {"stop": signal.SIGTERM, "kill": signal.SIGKILL}
+
+
+@pytest.fixture(scope="session")
+def write_journal() -> Callable[..., None]:
+    """Write a partition's journal as a wallet's server would: see `_write_journal`."""
+    return _write_journal
+
+
+def _write_journal(
+    store: Path,
+    partition: int,
+    payloads: Sequence[bytes],
+    *,
+    headers: dict[str, str] | None = None,
+    in_flight: Sequence[bytes] = (),
+    then: str = "stop",
+    settings: dict[str, Any] | None = None,
+    delete: int | None = None,
+) -> None:
+    """Start a server on `store`, append to a journal and end the server by "stop" or "kill".
+
+    payloads are acknowledged, every second one carries the headers; in_flight are sent after
+    them and not waited for; delete names a stream sequence to delete.
+    """
+
+    async def write(client: Client) -> None:
+        jetstream = client.jetstream()
+        config = journal_config(partition, partition_count=1, replicas=1) | (settings or {})
+        created = await client.request(
+            f"$JS.API.STREAM.CREATE.{config['name']}", json.dumps(config).encode()
+        )
+        assert "error" not in json.loads(created.data), created.data
+        subject = journal_subject(partition)
+        for number, payload in enumerate(payloads):
+            await jetstream.publish(subject, payload, headers=headers if number % 2 else None)
+        if delete is not None:
+            await jetstream.delete_msg(config["name"], delete)
+        for payload in in_flight:
+            await client.publish(subject, payload)
+        if in_flight:
+            await client.flush()
+
+    with _server(store, _STOPS[then]) as port:
+        asyncio.run(_with_client(port, write))
+
+
+@contextmanager
+def _server(store: Path, stop: signal.Signals) -> Iterator[int]:
+    """Run a nats-server that syncs always; give its port; end it by a signal to its pid."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    store.mkdir(parents=True, exist_ok=True)
+    settings = store.parent / f"{store.name}.conf"
+    settings.write_text(
+        f'listen: "127.0.0.1:{port}"\njetstream {{ store_dir: "{store}", sync_interval: always }}\n'
+    )
+    server = subprocess.Popen(
+        [_NATS_SERVER, "-c", settings], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        _await_listener(port)
+        yield port
+    finally:
+        server.send_signal(stop)
+        server.wait(timeout=_START_DEADLINE_S)
+
+
+def _await_listener(port: int) -> None:
+    """Return when the server takes connections, which it does after its recovery."""
+    deadline = time.monotonic() + _START_DEADLINE_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=_START_DEADLINE_S).close()
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+async def _with_client(port: int, work: Callable[[Client], Awaitable[None]]) -> None:
+    client = await nats.connect(f"nats://127.0.0.1:{port}", allow_reconnect=False)
+    try:
+        await work(client)
+    finally:
+        await client.close()

@@ -1,0 +1,1 @@
+"""The write side: one deterministic state machine per partition decides and journals."""

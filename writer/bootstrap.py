@@ -1,0 +1,76 @@
+"""The composition root of the writer: settings in, running partitions out."""
+
+import asyncio
+import os
+import secrets
+from typing import Any
+
+from broker.nats_broker import NatsBroker
+from broker.nats_streams import check_sync_always, provide_streams
+from broker.witness import Witness, WitnessDamaged, witness_path
+from contracts.status import WriterStatus, encode_status
+from contracts.subjects import status_subject
+from runtime.process import Unfit, say_ready
+from runtime.settings import ServiceSettings, read_service_settings
+from writer.service import PartitionWriter
+
+
+async def serve(stop: asyncio.Event) -> None:
+    """Write all partitions until stop is set."""
+    settings = read_service_settings(os.environ)
+    writer_id = f"writer-{secrets.token_hex(6)}"
+    await check_sync_always(settings.nats_monitor_url)
+    broker = await NatsBroker.connect(settings.nats_url, name=writer_id, role="writer")
+    try:
+        await provide_streams(broker.api, settings.partition_count)
+        writers = [
+            _partition_writer(broker, settings, writer_id, partition)
+            for partition in range(settings.partition_count)
+        ]
+        await _serve_status(broker, writer_id, writers)
+        await _run(writers, stop)
+    finally:
+        await broker.close()
+
+
+def _partition_writer(
+    broker: NatsBroker, settings: ServiceSettings, writer_id: str, partition: int
+) -> PartitionWriter:
+    path = witness_path(settings.data_dir, partition, "writer")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        witness = Witness(path)
+    except WitnessDamaged as damage:
+        raise Unfit(f"Partition {partition}: {damage}.") from damage
+    return PartitionWriter(broker, partition, settings.partition_count, writer_id, witness)
+
+
+async def _serve_status(broker: NatsBroker, writer_id: str, writers: list[PartitionWriter]) -> None:
+    async def answer(_request: bytes) -> bytes:
+        found = [status for writer in writers if (status := writer.status()) is not None]
+        return encode_status(WriterStatus(id=writer_id, partitions=found))
+
+    await broker.serve(status_subject("writer"), answer)
+
+
+async def _run(writers: list[PartitionWriter], stop: asyncio.Event) -> None:
+    """Run all until stop; the first that may not go on ends them all."""
+    running = [asyncio.create_task(writer.run()) for writer in writers]
+    stopping = asyncio.create_task(stop.wait())
+    reigning = asyncio.create_task(_all_reigning(writers))
+    tasks: list[asyncio.Task[Any]] = [*running, stopping, reigning]
+    try:
+        await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
+        for task in running:
+            if task.done():
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _all_reigning(writers: list[PartitionWriter]) -> None:
+    for writer in writers:
+        await writer.reigning.wait()
+    say_ready()

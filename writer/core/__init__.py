@@ -1,0 +1,1 @@
+"""Pure rules of the write side: commands in, event frames out."""

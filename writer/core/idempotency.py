@@ -1,0 +1,99 @@
+"""Which transfers were decided, for ever: the memory behind `(from_account_id, transaction_id)`.
+
+A record is 28 bytes: 16 of BLAKE2b over the name, 6 of the deciding event's sequence, 6 of
+BLAKE2b over the content. Records lie in byte strings of about 64, found by `bytes.find`; the
+table of byte strings grows one bucket at a time (linear hashing, Litwin 1980), so there is no
+pause while millions of ids are moved. 2^128 names make a mix-up of two transfers unreachable; a
+conflict that looks like a repeat (1 in 2^48) would only be answered with the first transfer.
+"""
+
+from hashlib import blake2b
+from typing import Final
+
+from msgspec import Struct
+
+KEY_BYTES: Final = 16
+_SEQUENCE_BYTES: Final = 6
+_CONTENT_BYTES: Final = 6
+RECORD_BYTES: Final = KEY_BYTES + _SEQUENCE_BYTES + _CONTENT_BYTES
+
+_BUCKET_RECORDS_MEAN: Final = 64
+
+
+class Decided(Struct, frozen=True):
+    """What is remembered of a transfer."""
+
+    first_sequence: int
+    content: bytes
+
+
+def transfer_key(from_account_id: str, transaction_id: str) -> bytes:
+    """The fixed-size name of a transfer. Ids contain no space, so the text is unambiguous."""
+    text = f"{from_account_id} {transaction_id}"
+    return blake2b(text.encode(), digest_size=KEY_BYTES).digest()
+
+
+def transfer_content(to_account_id: str, amount_minor: int, currency: str) -> bytes:
+    """What must be the same for a repeat to be the same transfer."""
+    text = f"{to_account_id} {amount_minor} {currency}"
+    return blake2b(text.encode(), digest_size=_CONTENT_BYTES).digest()
+
+
+class DecidedTransfers:
+    """An insert-only map from transfer key to `Decided`, at about 30 bytes a transfer."""
+
+    def __init__(self) -> None:
+        self._buckets: list[bytes] = [b""]
+        self._mask = 0
+        """2^level - 1, where 2^level <= number of buckets < 2^(level + 1)."""
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def find(self, key: bytes) -> Decided | None:
+        """What was remembered under the key."""
+        bucket = self._buckets[self._address(key)]
+        at = bucket.find(key)
+        while at % RECORD_BYTES and at >= 0:  # the bytes of two records may look like a key
+            at = bucket.find(key, at + 1)
+        if at < 0:
+            return None
+        after_sequence = at + KEY_BYTES + _SEQUENCE_BYTES
+        return Decided(
+            first_sequence=int.from_bytes(bucket[at + KEY_BYTES : after_sequence], "big"),
+            content=bucket[after_sequence : at + RECORD_BYTES],
+        )
+
+    def remember(self, key: bytes, sequence: int, content: bytes) -> None:
+        """Add a transfer that `find` does not know."""
+        record = key + sequence.to_bytes(_SEQUENCE_BYTES, "big") + content
+        assert len(record) == RECORD_BYTES
+        self._buckets[self._address(key)] += record
+        self._count += 1
+        if self._count > len(self._buckets) * _BUCKET_RECORDS_MEAN:
+            self._split()
+
+    def memory_bytes(self) -> int:
+        """Bytes of the table and its buckets, as Python counts them."""
+        return self._buckets.__sizeof__() + sum(bucket.__sizeof__() for bucket in self._buckets)
+
+    def _address(self, key: bytes) -> int:
+        number = int.from_bytes(key[:8], "big")
+        wide = number & (self._mask << 1 | 1)
+        return wide if wide < len(self._buckets) else number & self._mask
+
+    def _split(self) -> None:
+        """Add one bucket and deal the records of its lower twin between the two."""
+        upper = len(self._buckets)
+        if upper > self._mask << 1 | 1:
+            self._mask = self._mask << 1 | 1
+        lower = upper & self._mask
+        bucket, self._buckets[lower] = self._buckets[lower], b""
+        self._buckets.append(b"")
+        dealt: dict[int, list[bytes]] = {lower: [], upper: []}
+        for at in range(0, len(bucket), RECORD_BYTES):
+            record = bucket[at : at + RECORD_BYTES]
+            dealt[self._address(record)].append(record)
+        for address, records in dealt.items():
+            self._buckets[address] = b"".join(records)

@@ -1,0 +1,251 @@
+"""The loop of one partition: drain the queue, decide, append, notice what became of it.
+
+    commands ─▶ [decide] ─▶ append ─▶ (in flight) ─▶ acknowledged ─▶ witness
+                   ▲                       │ refused, unknown, disconnected
+                   └── rebuild ◀───────────┘ stop, forget, rebuild from the journal
+
+State runs ahead of the journal by the frames in flight. If one of them fails, everything decided
+after it is void, so the whole machine is dropped and rebuilt from what is durable.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from typing import Final
+
+from broker.port import Broker, BrokerFault, BrokerUnfit, StoredMessage
+from broker.witness import Witness
+from contracts.chain import Unchained
+from contracts.frames import COMMAND_FRAME, CommandFrame, Undecodable
+from contracts.limits import EVENT_FRAME_EVENTS_MAX
+from contracts.status import WriterPartition
+from contracts.subjects import command_stream, journal_stream, journal_subject
+from runtime.process import Unfit
+from writer.core.machine import EventsToAppend, Machine, Position, QueuedFrame
+
+_log = logging.getLogger(__name__)
+
+_FRAMES_IN_FLIGHT_MAX: Final = 8
+_REBUILD_DELAY_S: Final = 0.2
+
+
+class PartitionWriter:
+    """Writes one partition's journal, reign after reign."""
+
+    def __init__(
+        self, broker: Broker, partition: int, partition_count: int, writer_id: str, witness: Witness
+    ) -> None:
+        self._broker = broker
+        self._partition = partition
+        self._partition_count = partition_count
+        self._writer_id = writer_id
+        self._witness = witness
+        self._machine: Machine | None = None
+        """None while it is being rebuilt."""
+        self._epoch = 0
+        """Of the reign before, 0 before the first."""
+        self._journal_sequence = 0
+        """Stream sequence after which the next frame must come."""
+        self._durable_sequence = 0
+        self._in_flight: asyncio.Queue[tuple[EventsToAppend, asyncio.Future[int]]] = asyncio.Queue()
+        self.reigning = asyncio.Event()
+
+    async def run(self) -> None:
+        """Write until cancelled.
+
+        Raise Unfit or BrokerUnfit if the journal can't be trusted or has another writer.
+        """
+        while True:
+            try:
+                await self._begin_reign()
+                await self._reign()
+            except BrokerUnfit:
+                raise
+            except BrokerFault as fault:
+                _log.warning("partition %s: rebuilding after %r", self._partition, fault)
+            finally:
+                self._end_reign()
+            await asyncio.sleep(_REBUILD_DELAY_S)  # noqa: TID251  # a broken broker is given air
+
+    def status(self) -> WriterPartition | None:
+        """None while there is no reign."""
+        if self._machine is None or not self.reigning.is_set():
+            return None
+        return WriterPartition(
+            partition=self._partition,
+            epoch=self._epoch,
+            sequence=self._durable_sequence,
+            in_flight=self._in_flight.qsize(),
+            accounts=len(self._machine.partition.accounts),
+        )
+
+    # --- a reign begins and ends ---
+
+    async def _begin_reign(self) -> None:
+        self._machine = machine = await self._rebuild()
+        self._refuse_if_deposed(machine)
+        opened = machine.open_epoch(self._writer_id)
+        acknowledged = await self._append(opened)
+        self._journal_sequence = await acknowledged
+        self._note_durable(opened, self._journal_sequence)
+        self._epoch = machine.tip.epoch
+        self._in_flight = asyncio.Queue(maxsize=_FRAMES_IN_FLIGHT_MAX)
+        self.reigning.set()
+        _log.info(
+            "partition %s: epoch %s opened at sequence %s, %s accounts, %s transfers",
+            self._partition,
+            self._epoch,
+            machine.tip.sequence,
+            len(machine.partition.accounts),
+            len(machine.partition.transfers),
+        )
+
+    def _refuse_if_deposed(self, machine: Machine) -> None:
+        if self._epoch and machine.reigning_writer_id != self._writer_id:
+            raise Unfit(
+                f"Partition {self._partition} has a newer writer, {machine.reigning_writer_id} "
+                f"(epoch {machine.tip.epoch}; this one's was {self._epoch}). Run one writer for "
+                "each partition."
+            )
+
+    async def _reign(self) -> None:
+        """Decide and notice acknowledgements, until one of them fails."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._await_acknowledgements())
+                tasks.create_task(self._decide_commands())
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from group
+
+    def _end_reign(self) -> None:
+        """Forget everything that was decided and is not known to be durable."""
+        self.reigning.clear()
+        self._machine = None
+        while not self._in_flight.empty():
+            self._in_flight.get_nowait()[1].cancel()
+
+    # --- recovery ---
+
+    async def _rebuild(self) -> Machine:
+        """A machine that has replayed the whole journal."""
+        machine = Machine(self._partition, self._partition_count)
+        stream = journal_stream(self._partition)
+        last = (await self._broker.stream_state(stream)).last_sequence
+        self._journal_sequence = 0
+        if last:
+            following = await self._broker.follow(stream, after=None)
+            try:
+                async for messages in following:
+                    self._replay(machine, messages)
+                    if self._journal_sequence >= last:
+                        break
+            finally:
+                await following.close()
+        self._compare_with_witness(machine)
+        return machine
+
+    def _replay(self, machine: Machine, messages: list[StoredMessage]) -> None:
+        for message in messages:
+            link = machine.replay(message.data)
+            self._journal_sequence = message.sequence
+            if isinstance(link, Unchained):
+                _log.error(
+                    "partition %s: journal message %s does not count: %s",
+                    self._partition,
+                    message.sequence,
+                    link.why,
+                )
+
+    def _compare_with_witness(self, machine: Machine) -> None:
+        newest = self._witness.newest
+        if newest is not None and newest.sequence > machine.tip.sequence:
+            raise Unfit(
+                f"Partition {self._partition}: the journal ends at sequence "
+                f"{machine.tip.sequence}, but sequence {newest.sequence} was durable. Sequences "
+                f"{machine.tip.sequence + 1} to {newest.sequence} are missing. Nothing was "
+                f"written. Stop the broker, keep a copy of its store, and restore stream "
+                f"{journal_stream(self._partition)} from a copy that has them."
+            )
+
+    # --- the hot path ---
+
+    async def _decide_commands(self) -> None:
+        assert self._machine is not None
+        following = await self._broker.follow(
+            command_stream(self._partition),
+            after=await self._last_command(self._machine.position),
+            may_rewind=True,
+        )
+        try:
+            async for messages in following:
+                for group in _groups(self._decoded(messages)):
+                    # No await between deciding and sending: the order of frames is the order
+                    # of decisions.
+                    events = self._machine.decide(group)
+                    await self._in_flight.put((events, await self._append(events)))
+                    self._journal_sequence += 1
+        finally:
+            await following.close()
+
+    async def _await_acknowledgements(self) -> None:
+        while True:
+            events, acknowledged = await self._in_flight.get()
+            self._note_durable(events, await acknowledged)
+
+    async def _append(self, events: EventsToAppend) -> asyncio.Future[int]:
+        return await self._broker.append(
+            journal_subject(self._partition),
+            events.data,
+            expected_last_sequence=self._journal_sequence,
+        )
+
+    def _note_durable(self, events: EventsToAppend, stream_sequence: int) -> None:
+        self._durable_sequence = events.tip.sequence
+        self._witness.record(events.tip.sequence, events.tip.hash, stream_sequence)
+
+    async def _last_command(self, position: Position) -> StoredMessage | None:
+        """The queue's message that the journal names, None if the queue no longer has it."""
+        message = await self._broker.stored_message(
+            command_stream(self._partition), position.sequence
+        )
+        if message is None:
+            return None
+        frame = _decoded_frame(message)
+        named = (position.proxy_id, position.first_request)
+        if frame is None or (frame.proxy_id, frame.first_request) != named:
+            return None
+        return message
+
+    def _decoded(self, messages: list[StoredMessage]) -> Iterator[QueuedFrame]:
+        for message in messages:
+            frame = _decoded_frame(message)
+            if frame is None:
+                _log.error(
+                    "partition %s: command message %s is no command frame, dropped",
+                    self._partition,
+                    message.sequence,
+                )
+            else:
+                yield QueuedFrame(message.sequence, message.at_ns // 1_000_000, frame)
+
+
+def _decoded_frame(message: StoredMessage) -> CommandFrame | None:
+    try:
+        return COMMAND_FRAME.decode(message.data)
+    except Undecodable:
+        return None
+
+
+def _groups(frames: Iterator[QueuedFrame]) -> Iterator[list[QueuedFrame]]:
+    """Cut a run of frames so that no group has more than EVENT_FRAME_EVENTS_MAX commands."""
+    group: list[QueuedFrame] = []
+    count = 0
+    for frame in frames:
+        commands = len(frame.frame.commands)
+        if group and count + commands > EVENT_FRAME_EVENTS_MAX:
+            yield group
+            group, count = [], 0
+        group.append(frame)
+        count += commands
+    if group:
+        yield group
