@@ -1,0 +1,148 @@
+"""Held requests: sent in groups, sent again when late, answered once or given up."""
+
+from collections.abc import Iterator
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contracts.commands import OpenAccount
+from contracts.frames import CommandFrame
+from contracts.limits import COMMAND_FRAME_COMMANDS_MAX, RESEND_AFTER_MS
+from proxy.core.held import HeldRequests
+
+WAIT_MS = 10_000
+
+
+def table(*, in_flight_max: int = 1, partitions: int = 1) -> HeldRequests[str]:
+    return HeldRequests("proxy", partitions, in_flight_max)
+
+
+def add(held: HeldRequests[str], name: str, now_ms: int = 0, wait_ms: int = WAIT_MS) -> None:
+    held.add(OpenAccount(name, "USD", 0), 0, name, now_ms=now_ms, wait_ms=wait_ms)
+
+
+def names(held: HeldRequests[str], now_ms: int = 0) -> tuple[int, list[str]] | None:
+    frame = held.next_frame(0, now_ms)
+    if frame is None:
+        return None
+    return frame.first_request, [command.routing_account_id for command in frame.commands]
+
+
+def test_what_arrives_while_a_frame_is_out_leaves_together() -> None:
+    held = table()
+    add(held, "a")
+    assert names(held) == (1, ["a"])
+    add(held, "b")
+    add(held, "c")
+    assert names(held) is None
+    answered = held.answered(1)
+    assert answered is not None
+    assert answered.waiter == "a"
+    assert names(held) == (2, ["b", "c"])
+
+
+def test_a_result_settles_its_request_once() -> None:
+    held = table()
+    add(held, "a")
+    names(held)
+    assert held.answered(1) is not None
+    assert held.answered(1) is None
+    assert held.answered(99) is None
+    assert len(held) == 0
+
+
+def test_a_late_frame_is_sent_again_under_new_numbers_and_the_old_ones_still_count() -> None:
+    held = table()
+    add(held, "a")
+    add(held, "b")
+    names(held)
+    held.answered(2)
+    assert held.resend_late(RESEND_AFTER_MS - 1) == set()
+    assert held.resend_late(RESEND_AFTER_MS) == {0}
+    assert names(held, RESEND_AFTER_MS) == (3, ["a"])
+    answered = held.answered(1)
+    assert answered is not None
+    assert answered.waiter == "a"
+    assert held.answered(3) is None
+    assert held.next_deadline_ms() is None or len(held) == 0
+
+
+def test_the_time_between_sends_doubles() -> None:
+    held = table()
+    add(held, "a")
+    now, gaps = 0, []
+    names(held, now)
+    for _ in range(3):
+        due = held.next_deadline_ms()
+        assert due is not None
+        gaps.append(due - now)
+        now = due
+        held.resend_late(now)
+        names(held, now)
+    assert gaps == [RESEND_AFTER_MS, 2 * RESEND_AFTER_MS, 4 * RESEND_AFTER_MS]
+
+
+def test_a_request_is_given_up_at_its_own_deadline() -> None:
+    held = table()
+    add(held, "patient", wait_ms=2_000)
+    add(held, "hasty", wait_ms=500)
+    names(held)
+    assert held.next_deadline_ms() == 500
+    assert [request.waiter for request in held.give_up(499)] == []
+    assert [request.waiter for request in held.give_up(500)] == ["hasty"]
+    assert [request.waiter for request in held.give_up(2_000)] == ["patient"]
+    assert len(held) == 0
+
+
+def test_a_request_given_up_before_it_was_sent_is_never_sent() -> None:
+    held = table()
+    add(held, "out")
+    names(held)
+    add(held, "late", wait_ms=100)
+    (given_up,) = held.give_up(100)
+    assert given_up.sends == []
+    held.answered(1)
+    assert names(held) is None
+
+
+def test_a_frame_holds_no_more_than_its_limit() -> None:
+    held = table(in_flight_max=9)
+    for number in range(COMMAND_FRAME_COMMANDS_MAX + 1):
+        add(held, f"a{number}")
+    sizes = [len(frame.commands) for frame in frames(held)]
+    assert sizes == [COMMAND_FRAME_COMMANDS_MAX, 1]
+
+
+def frames(held: HeldRequests[str]) -> Iterator[CommandFrame]:
+    while (frame := held.next_frame(0, 0)) is not None:
+        yield frame
+
+
+@given(st.lists(st.sampled_from(["add", "send", "answer", "wait"]), max_size=80), st.randoms())
+@settings(max_examples=200)
+def test_every_request_ends_exactly_once_and_nothing_is_kept(
+    steps: list[str], chance: Random
+) -> None:
+    held, now = table(in_flight_max=2), 0
+    added, ended, sent = 0, [], 0
+    for step in [*steps, *["wait"] * 30]:
+        match step:
+            case "add":
+                added += 1
+                add(held, str(added), now)
+            case "send":
+                frame = held.next_frame(0, now)
+                if frame is not None:
+                    sent = frame.first_request + len(frame.commands) - 1
+            case "answer":
+                number = chance.randint(1, sent + 1)
+                answered = held.answered(number)
+                ended += [answered.waiter] if answered else []
+            case _:
+                now += 700
+                held.resend_late(now)
+                ended += [request.waiter for request in held.give_up(now)]
+    assert sorted(ended, key=int) == [str(number) for number in range(1, added + 1)]
+    assert len(held) == 0
+    assert held._sent == {}  # noqa: SLF001  # nothing may leak
