@@ -37,12 +37,13 @@ class Appends:
         self._client = client
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
-        self._inbox = client.new_inbox()
+        self._inbox = ""
         self._count = 0
         self._open: dict[int, tuple[asyncio.Future[int], asyncio.TimerHandle]] = {}
 
     async def start(self) -> None:
-        """Listen for acknowledgements."""
+        """Listen for acknowledgements; the client must be connected."""
+        self._inbox = self._client.new_inbox()
         await self._client.subscribe(f"{self._inbox}.*", cb=self._acknowledged)
 
     async def send(

@@ -5,6 +5,7 @@ import base64
 import datetime as dt
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from nats.aio.msg import Msg
 
 from broker.nats_appends import Appends
 from broker.nats_following import NatsFollowing
-from broker.nats_streams import check_version, encode_body
+from broker.nats_streams import check_version, encode_body, provide_stream, provide_streams
 from broker.port import (
     BrokerFault,
     Disconnected,
@@ -43,6 +44,7 @@ class NatsBroker:
         self._followings: list[NatsFollowing] = []
         self._answers: set[asyncio.Task[None]] = set()
         self._closed = asyncio.Event()
+        self._command_configs: dict[str, dict[str, Any]] = {}
 
     @classmethod
     async def connect(cls, url: str, *, name: str, role: str) -> Self:
@@ -98,6 +100,10 @@ class NatsBroker:
         except nats.errors.Error as error:
             raise Disconnected(f"not sent to {subject}: {error!r}") from error
 
+    async def provide_streams(self, partition_count: int) -> None:
+        """See the port."""
+        self._command_configs = await provide_streams(self.api, partition_count)
+
     async def follow(
         self, stream: str, *, after: StoredMessage | None, may_rewind: bool = False
     ) -> Following:
@@ -108,7 +114,7 @@ class NatsBroker:
             self.stored_message,
             stream,
             after=after,
-            may_rewind=may_rewind,
+            restore=partial(self._restore, stream) if may_rewind else None,
         )
         await following.start()
         self._followings.append(following)
@@ -207,6 +213,10 @@ class NatsBroker:
     async def closed(self) -> None:
         """See the port."""
         await self._closed.wait()
+
+    async def _restore(self, stream: str) -> None:
+        """A stream in memory is gone when its server was started again."""
+        await provide_stream(self.api, self._command_configs[stream])
 
     async def _on_error(self, error: Exception) -> None:
         _log.warning("broker: %r", error)

@@ -40,13 +40,14 @@ class NatsFollowing:
         stream: str,
         *,
         after: StoredMessage | None,
-        may_rewind: bool,
+        restore: Callable[[], Awaitable[None]] | None,
     ) -> None:
+        """Restore makes a stream that may vanish or rewind again; None: this one must not."""
         self._client = client
         self._api = api
         self._stored_message = stored_message
         self._stream = stream
-        self._may_rewind = may_rewind
+        self._restore = restore
         self._last = after
         self._consumer_sequence = 0
         self._consumer_count = 0
@@ -118,6 +119,8 @@ class NatsFollowing:
         while True:
             self._reset.clear()
             try:
+                if self._restore is not None:
+                    await self._restore()
                 await self._check_rewind()
                 await self._drop_consumer()
                 await self._make_consumer()
@@ -137,7 +140,7 @@ class NatsFollowing:
         there = await self._stored_message(self._stream, self._last.sequence)
         if there is not None and there.at_ns == self._last.at_ns:
             return
-        if not self._may_rewind:
+        if self._restore is None:
             raise BrokerUnfit(
                 f"Stream {self._stream} no longer holds message {self._last.sequence}, which was "
                 "read before: the server lost stored messages. Stop it and check its files."

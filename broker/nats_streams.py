@@ -65,12 +65,20 @@ def command_config(partition: int, replicas: int) -> dict[str, Any]:
     }
 
 
-async def provide_streams(api: JetStreamApi, partition_count: int, replicas: int = 1) -> None:
-    """Make the streams that are missing; raise BrokerUnfit where one is not as it must be."""
+async def provide_streams(
+    api: JetStreamApi, partition_count: int, replicas: int = 1
+) -> dict[str, dict[str, Any]]:
+    """Make the streams that are missing; give the configurations of the command queues.
+
+    Raise BrokerUnfit where a stream is not as it must be.
+    """
+    configs = {}
     for partition in range(partition_count):
         journal = journal_config(partition, partition_count, replicas)
-        _check_journal(await _provide(api, journal), partition_count)
-        await _provide(api, command_config(partition, replicas))
+        _check_journal(await provide_stream(api, journal), partition_count)
+        commands = command_config(partition, replicas)
+        await provide_stream(api, commands)
+        configs[commands["name"]] = commands
     beyond = await api(f"STREAM.INFO.{journal_stream(partition_count)}")
     if "error" not in beyond:
         raise BrokerUnfit(
@@ -78,9 +86,11 @@ async def provide_streams(api: JetStreamApi, partition_count: int, replicas: int
             "The number of partitions is fixed when a wallet is made: set EWALLET_PARTITIONS "
             "to that number."
         )
+    return configs
 
 
-async def _provide(api: JetStreamApi, config: dict[str, Any]) -> dict[str, Any]:
+async def provide_stream(api: JetStreamApi, config: dict[str, Any]) -> dict[str, Any]:
+    """Make the stream if it is missing; give the configuration it has."""
     answer = await api(f"STREAM.INFO.{config['name']}")
     if answer.get("error", {}).get("err_code") == _NO_SUCH_STREAM:
         answer = await api(f"STREAM.CREATE.{config['name']}", config)

@@ -94,6 +94,13 @@ class Broker(Protocol):
         """
         ...
 
+    async def provide_streams(self, partition_count: int) -> None:
+        """Make the journals and command queues that are missing.
+
+        Raise BrokerUnfit if what is there belongs to another wallet or is not fit for one.
+        """
+        ...
+
     async def follow(
         self, stream: str, *, after: StoredMessage | None, may_rewind: bool = False
     ) -> Following:
@@ -102,7 +109,7 @@ class Broker(Protocol):
         A stream rewinds when the broker lost messages that were read before: a memory stream
         after a crash may hand out sequences a second time. If `after` or a later message read
         is no longer there, the stream is read from its beginning with may_rewind; without, the
-        iteration raises BrokerUnfit.
+        iteration raises BrokerUnfit. Only streams of `provide_streams` may rewind.
         """
         ...
 

@@ -6,7 +6,7 @@ import secrets
 from typing import Any
 
 from broker.nats_broker import NatsBroker
-from broker.nats_streams import check_sync_always, provide_streams
+from broker.nats_streams import check_sync_always
 from broker.witness import Witness, WitnessDamaged, witness_path
 from contracts.status import WriterStatus, encode_status
 from contracts.subjects import status_subject
@@ -22,7 +22,7 @@ async def serve(stop: asyncio.Event) -> None:
     await check_sync_always(settings.nats_monitor_url)
     broker = await NatsBroker.connect(settings.nats_url, name=writer_id, role="writer")
     try:
-        await provide_streams(broker.api, settings.partition_count)
+        await broker.provide_streams(settings.partition_count)
         writers = [
             _partition_writer(broker, settings, writer_id, partition)
             for partition in range(settings.partition_count)

@@ -1,0 +1,5 @@
+"""`python -m ewallet` is `ewallet`."""
+
+from ewallet.cli import main
+
+main()

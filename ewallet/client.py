@@ -1,0 +1,232 @@
+"""A small client of the wallet's HTTP API.
+
+    ClientFault
+    ├── RefusedError       the wallet's answer is no; asking again changes nothing by itself
+    ├── NoAnswerError      there was no answer that says anything; a question may be asked again
+    └── UnknownOutcomeError  a change was asked for, and time ran out before its outcome was known
+
+Changes are idempotent by their ids, so they are sent again, word for word, until their outcome
+is known or the time is up.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final, Generic, Self, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+
+from ewallet.documents import Account, AccountOpened, Entries, Problem, Status, Transfer
+
+Document = TypeVar("Document")
+
+REPEAT_DELAY_S_FIRST: Final = 0.1
+REPEAT_DELAY_S_MAX: Final = 2.0
+WAIT_S_MAX: Final = 60
+"""The longest `Prefer: wait` that the API takes."""
+
+ACCEPTED: Final = 202
+NOT_SETTLED: Final = frozenset({ACCEPTED, 408, 429})
+"""Statuses besides 5xx after which the outcome of a change is still open."""
+
+
+class ClientFault(Exception):
+    """A request did not end as it should; the message is a sentence for people."""
+
+
+class RefusedError(ClientFault):
+    """The wallet said no, and why."""
+
+
+class NoAnswerError(ClientFault):
+    """Nobody answered, or the answer says nothing about the question."""
+
+
+class UnknownOutcomeError(ClientFault):
+    """A change may have happened or not; the same request, sent again, tells."""
+
+
+class Answer(Struct, Generic[Document], frozen=True):
+    """A document as it was sent (`body`, JSON) and as it was understood."""
+
+    body: bytes
+    document: Document
+
+
+class _Reply(Struct, frozen=True):
+    status: int
+    body: bytes
+    retry_after_s: float | None
+
+
+class WalletClient:
+    """One session with a wallet. Use it as an asynchronous context manager.
+
+    `timeout_s` bounds a question, and a change with all its repeats.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float, connections: int = 8) -> None:
+        self._url = url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections)
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def open_account(
+        self, account_id: str, currency: str, overdraft_limit: str | None = None
+    ) -> Answer[AccountOpened]:
+        """Open an account, or confirm that it is open as asked."""
+        body = {"currency": currency}
+        if overdraft_limit is not None:
+            body["overdraft_limit"] = overdraft_limit
+        path = f"/wallet/accounts/{_segment(account_id)}"
+        return await self._change("PUT", path, body, AccountOpened)
+
+    async def transfer(
+        self,
+        from_account_id: str,
+        to_account_id: str,
+        amount: str,
+        currency: str,
+        transaction_id: str,
+    ) -> Answer[Transfer]:
+        """Move an amount (decimal string) from one account to another, exactly once."""
+        body = {
+            "from_account_id": from_account_id,
+            "to_account_id": to_account_id,
+            "amount": amount,
+            "currency": currency,
+            "transaction_id": transaction_id,
+        }
+        return await self._change("POST", "/wallet/transfer", body, Transfer)
+
+    async def account(
+        self, account_id: str, *, at: str | None = None, sequence: int | None = None
+    ) -> Answer[Account]:
+        """Return an account now, at a time (RFC 3339), or at a sequence of its partition."""
+        path = f"/wallet/accounts/{_segment(account_id)}"
+        return await self._question(path, {"at": at, "sequence": sequence}, Account)
+
+    async def entries(
+        self, account_id: str, *, limit: int | None = None, page_token: str | None = None
+    ) -> Answer[Entries]:
+        """Return a page of the account's statement, newest first."""
+        path = f"/wallet/accounts/{_segment(account_id)}/entries"
+        return await self._question(path, {"limit": limit, "page_token": page_token}, Entries)
+
+    async def status(self) -> Answer[Status]:
+        """Return who leads and who follows each partition."""
+        return await self._question("/wallet/status", {}, Status)
+
+    async def _question(
+        self, path: str, query: Mapping[str, Any], kind: type[Document]
+    ) -> Answer[Document]:
+        given = {name: str(value) for name, value in query.items() if value is not None}
+        reply = await self._send("GET", path, self._timeout_s, query=given)
+        return _understood(reply, kind)
+
+    async def _change(
+        self, method: str, path: str, body: Mapping[str, str], kind: type[Document]
+    ) -> Answer[Document]:
+        """Send a change again and again until its outcome is known or the time is up."""
+        clock = asyncio.get_running_loop().time
+        deadline_s = clock() + self._timeout_s
+        delay_s = REPEAT_DELAY_S_FIRST
+        last_fault = "no answer came"
+        while (left_s := deadline_s - clock()) > 0:
+            pause_s = delay_s
+            try:
+                reply = await self._send(method, path, left_s, body=body)
+            except NoAnswerError as fault:
+                last_fault = str(fault)
+            else:
+                if not is_unsettled(reply.status):
+                    return _understood(reply, kind)
+                last_fault = _problem_sentence(reply)
+                pause_s = reply.retry_after_s or delay_s
+            await asyncio.sleep(max(0.0, min(pause_s, deadline_s - clock())))
+            delay_s = min(delay_s * 2, REPEAT_DELAY_S_MAX)
+        raise UnknownOutcomeError(
+            f"The outcome is not known after {self._timeout_s:g} s: {last_fault}"
+        )
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        timeout_s: float,
+        *,
+        body: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> _Reply:
+        assert self._session is not None, "used outside of `async with`"  # noqa: S101 - a bug
+        headers = {"Prefer": f"wait={wait_s(timeout_s)}"} if body is not None else {}
+        try:
+            async with self._session.request(
+                method,
+                self._url + path,
+                json=body,
+                params=query,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=timeout_s),
+            ) as response:
+                retry_after = response.headers.get("Retry-After", "")
+                return _Reply(
+                    status=response.status,
+                    body=await response.read(),
+                    retry_after_s=float(retry_after) if retry_after.isdecimal() else None,
+                )
+        except TimeoutError as fault:
+            raise NoAnswerError(f"{self._url} did not answer in time") from fault
+        except (aiohttp.ClientError, ValueError) as fault:
+            raise NoAnswerError(
+                f"No wallet answers at {self._url} ({fault}): start one with `ewallet up`, or "
+                "name another with --url or EWALLET_URL"
+            ) from fault
+
+
+def is_unsettled(status: int) -> bool:
+    """Whether an HTTP status leaves it open if the change happened."""
+    return status in NOT_SETTLED or status >= 500  # noqa: PLR2004 - the server's own failures
+
+
+def wait_s(timeout_s: float) -> int:
+    """Return the whole seconds that the wallet should hold a change for: shorter than ours."""
+    return max(1, min(int(timeout_s) - 1, WAIT_S_MAX))
+
+
+def _understood(reply: _Reply, kind: type[Document]) -> Answer[Document]:
+    """Return the document of an answer. Raises RefusedError or NoAnswerError."""
+    if is_unsettled(reply.status):
+        raise NoAnswerError(_problem_sentence(reply))
+    if reply.status >= 400:  # noqa: PLR2004 - the request's own failures
+        raise RefusedError(_problem_sentence(reply))
+    try:
+        return Answer(body=reply.body, document=msgspec.json.decode(reply.body, type=kind))
+    except msgspec.DecodeError as fault:
+        raise NoAnswerError(f"The answer is not one of a wallet: {fault}") from fault
+
+
+def _problem_sentence(reply: _Reply) -> str:
+    if reply.status == ACCEPTED:
+        return "the wallet has not heard of the outcome yet"
+    try:
+        return msgspec.json.decode(reply.body, type=Problem).sentence()
+    except msgspec.DecodeError:
+        return f"The answer was HTTP status {reply.status}, without a problem document"
+
+
+def _segment(text: str) -> str:
+    """Return the text as one segment of a path; the wallet judges what may stand in it."""
+    return quote(text, safe="")

@@ -1,0 +1,101 @@
+"""`ewallet proxy`, `ewallet writer`, `ewallet reader`: one service in this process.
+
+The service reads its settings from the environment; the options here only fill it in. Without
+--nats-url the service joins the embedded wallet that runs on the data folder.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from ewallet.data_folder import DataFolder, settle_partitions
+from ewallet.nats_configuration import read_urls
+from ewallet.options import Command, setting
+from ewallet.permissions import Role
+from ewallet.refusal import StartRefusedError
+
+
+def _service_options(command: Command) -> Command:
+    for add in (
+        setting(
+            "--data-dir",
+            type=click.Path(path_type=Path),
+            default=Path(".ewallet"),
+            help="Where the read store and the witnesses live.",
+        ),
+        setting("--partitions", type=click.IntRange(min=1), help="Partitions of this wallet."),
+        setting("--nats-monitor-url", help="Monitoring address of nats-server."),
+        setting("--nats-url", help="nats://user:password@host:port of nats-server."),
+    ):
+        command = add(command)
+    return command
+
+
+@click.command()
+@_service_options
+@setting("--http-host", default="127.0.0.1", help="Address to listen on.")
+@setting("--http-port", type=click.IntRange(1, 65_535), default=8080, help="Port to listen on.")
+@setting("--insecure", is_flag=True, help="Allow an address that other machines reach.")
+def proxy(**options: Any) -> None:
+    """Run one proxy against an existing NATS."""
+    _become(Role.PROXY, options)
+
+
+@click.command()
+@_service_options
+def writer(**options: Any) -> None:
+    """Run one writer against an existing NATS."""
+    _become(Role.WRITER, options)
+
+
+@click.command()
+@_service_options
+@click.argument("action", type=click.Choice(["rebuild"]), required=False)
+def reader(action: str | None, **options: Any) -> None:
+    """Run one reader against an existing NATS; with `rebuild`, make its read store anew."""
+    _become(Role.READER, options, *([action] if action else []))
+
+
+def _become(role: Role, options: Mapping[str, Any], *arguments: str) -> NoReturn:
+    """Replace this process by the service."""
+    environment = {**os.environ, **role_environment(role, options)}
+    command = [sys.executable, "-P", "-m", role.value, *arguments]
+    sys.stdout.flush()
+    os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted
+
+
+def role_environment(role: Role, options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the EWALLET_* variables that the options stand for.
+
+    A false or missing option sets nothing. Raises click.UsageError when neither --nats-url nor
+    an embedded wallet's data folder says where NATS is.
+    """
+    filled = dict(options)
+    if not filled.get("nats_url"):
+        filled |= _embedded(role, filled["data_dir"], filled["partitions"])
+    return {
+        f"EWALLET_{name.upper()}": "1" if value is True else str(value)
+        for name, value in filled.items()
+        if value not in (None, False)
+    }
+
+
+def _embedded(role: Role, data_dir: Path, partitions: int | None) -> dict[str, Any]:
+    """Return what the embedded wallet of a data folder settled for its services."""
+    folder = DataFolder(data_dir.expanduser().absolute())
+    try:
+        text = folder.nats_configuration.read_text(encoding="utf-8")
+        nats_url, monitor_url = read_urls(text, role)
+        settled = settle_partitions(folder, partitions)
+    except (OSError, ValueError, KeyError) as fault:
+        raise click.UsageError(
+            f"No --nats-url is given and no embedded wallet runs on {data_dir}: name a NATS "
+            "server with --nats-url, or start a wallet with `ewallet up`"
+        ) from fault
+    except StartRefusedError as refusal:
+        raise click.UsageError(str(refusal)) from refusal
+    return {"nats_url": nats_url, "nats_monitor_url": monitor_url, "partitions": settled}

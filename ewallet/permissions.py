@@ -1,0 +1,116 @@
+"""What each role may say and hear on NATS: allow-lists, and nothing else is allowed.
+
+Pure. A role that is taken over can do its own work wrong, but cannot do another's: a proxy
+writes no journal, a reader makes no command, and nobody deletes, purges or changes a stream.
+Streams are spelled out one by one because a NATS wildcard stands for a whole token.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from contracts import subjects
+
+REPLY_EXPIRES: Final = "2m"
+"""How long a query may be answered: longer than any client waits (limits.WAIT_MS_MAX)."""
+
+
+class Role(Enum):
+    """A service that has its own NATS user. The value names the user and the module."""
+
+    WRITER = "writer"
+    READER = "reader"
+    PROXY = "proxy"
+
+
+@dataclass(frozen=True)
+class Permissions:
+    """The subjects that a role may publish and subscribe to, and how often it may reply."""
+
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+    replies_per_request: int = 0
+
+    def as_configuration(self) -> dict[str, object]:
+        """Return the `permissions` block of a nats-server configuration."""
+        block: dict[str, object] = {
+            "publish": {"allow": list(self.publish)},
+            "subscribe": {"allow": list(self.subscribe)},
+        }
+        if self.replies_per_request:
+            block["allow_responses"] = {"max": self.replies_per_request, "expires": REPLY_EXPIRES}
+        return block
+
+
+def inbox_prefix(role: Role) -> str:
+    """Return the prefix of the subjects where a role receives answers and deliveries."""
+    return f"_INBOX_{role.value}"
+
+
+def permissions_of_roles(partition_count: int) -> Mapping[Role, Permissions]:
+    """Return what each role needs for its work on partitions 0 … partition_count - 1."""
+    partitions = range(partition_count)
+    return {
+        Role.WRITER: _writer(partitions),
+        Role.READER: _reader(partitions),
+        Role.PROXY: _proxy(partitions),
+    }
+
+
+def _writer(partitions: Iterable[int]) -> Permissions:
+    streams = [
+        stream
+        for partition in partitions
+        for stream in (subjects.journal_stream(partition), subjects.command_stream(partition))
+    ]
+    return Permissions(
+        publish=(
+            *(subjects.journal_subject(partition) for partition in partitions),
+            *(f"$JS.API.STREAM.CREATE.{stream}" for stream in streams),
+            *_following(streams),
+        ),
+        subscribe=(_inbox(Role.WRITER), subjects.status_subject(Role.WRITER.value)),
+        replies_per_request=1,
+    )
+
+
+def _reader(partitions: Iterable[int]) -> Permissions:
+    journals = [subjects.journal_stream(partition) for partition in partitions]
+    return Permissions(
+        publish=(subjects.result_subject("*"), *_following(journals)),
+        subscribe=(
+            _inbox(Role.READER),
+            subjects.status_subject(Role.READER.value),
+            *(subjects.query_subject(partition) for partition in partitions),
+        ),
+        replies_per_request=1,
+    )
+
+
+def _proxy(partitions: Iterable[int]) -> Permissions:
+    return Permissions(
+        publish=(
+            *(subjects.command_subject(partition) for partition in partitions),
+            *(subjects.query_subject(partition) for partition in partitions),
+            subjects.status_subject("*"),
+        ),
+        subscribe=(_inbox(Role.PROXY), subjects.result_subject("*")),
+    )
+
+
+def _inbox(role: Role) -> str:
+    return f"{inbox_prefix(role)}.>"
+
+
+def _following(streams: Iterable[str]) -> Iterator[str]:
+    """Yield the subjects for reading streams by ordered push consumers and by sequence."""
+    yield "$JS.API.INFO"
+    yield "$JS.API.STREAM.INFO.*"  # any: a service also asks whether there are too many
+    for stream in streams:
+        yield f"$JS.API.STREAM.MSG.GET.{stream}"
+        yield f"$JS.API.CONSUMER.CREATE.{stream}"
+        yield f"$JS.API.CONSUMER.CREATE.{stream}.>"
+        yield f"$JS.API.CONSUMER.INFO.{stream}.*"
+        yield f"$JS.API.CONSUMER.DELETE.{stream}.*"
+        yield f"$JS.FC.{stream}.>"

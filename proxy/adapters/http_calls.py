@@ -1,0 +1,222 @@
+"""The API in one table: the server routes by it and the OpenAPI document is made from it."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+from msgspec import Struct
+
+from proxy.adapters.http_handlers import Handlers, Target
+from proxy.adapters.http_responses import JSON, WholeResponse
+from proxy.core import problems
+from proxy.core.forms import AccountForm, TransferForm
+from proxy.core.overview import Healthy, Overview
+from proxy.core.parameters import (
+    AccountParameters,
+    EntriesParameters,
+    NoParameters,
+    OpeningParameters,
+    TransferParameters,
+)
+from proxy.core.problems import ProblemKind
+from proxy.core.representations import (
+    AccountOpened,
+    AccountPending,
+    AccountState,
+    Statement,
+    TransferCompleted,
+    TransferPending,
+    TransferRejected,
+)
+
+Handler = Callable[[Handlers, web.BaseRequest, Target], Awaitable[WholeResponse]]
+
+
+class Reply(Struct, frozen=True):
+    """One way to succeed: the body is one of the kinds (none: a document of its own)."""
+
+    status: int
+    description: str
+    kinds: tuple[type, ...] = ()
+    headers: tuple[str, ...] = ()
+    content_type: str = JSON
+
+
+class Call(Struct, frozen=True):
+    """One method of one address."""
+
+    name: str
+    """operationId."""
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    parameters: type[Struct]
+    """Fields named in the path are path parameters, all others query parameters."""
+    replies: tuple[Reply, ...]
+    problems: tuple[ProblemKind, ...] = ()
+    """Besides those that any call can end in."""
+    body: type[Struct] | None = None
+    takes_prefer: bool = False
+    description: str = ""
+
+
+ANY_CALL: Final = (
+    problems.MALFORMED_HTTP,
+    problems.INVALID_REQUEST,
+    problems.METHOD_NOT_ALLOWED,
+    problems.HEAD_TOO_LARGE,
+    problems.INTERNAL_ERROR,
+    problems.TOO_MANY_CONNECTIONS,
+)
+"""What any call can end in."""
+
+_BODIES: Final = (
+    problems.NOT_JSON,
+    problems.BODY_TIMEOUT,
+    problems.BODY_TOO_LARGE,
+    problems.UNSUPPORTED_MEDIA_TYPE,
+    problems.UNSUPPORTED_CONTENT_ENCODING,
+)
+
+_COMMANDS: Final = (*_BODIES, problems.NO_ROOM, problems.WRONG_PARTITION)
+
+_REFUSED_TRANSFERS: Final = (
+    problems.FROM_ACCOUNT_NOT_FOUND,
+    problems.TO_ACCOUNT_NOT_FOUND,
+    problems.IDEMPOTENCY_CONFLICT,
+    problems.SAME_ACCOUNT,
+    problems.CROSS_PARTITION_NOT_SUPPORTED,
+    problems.CURRENCY_MISMATCH,
+    problems.INSUFFICIENT_FUNDS,
+    problems.BALANCE_LIMIT_EXCEEDED,
+)
+
+_QUERIES: Final = (problems.ACCOUNT_NOT_FOUND, problems.SEQUENCE_NOT_REACHED, problems.NO_ANSWER)
+
+_DONE_HEADERS: Final = ("Location", "Idempotent-Replayed", "Preference-Applied")
+_PENDING_HEADERS: Final = ("Location", "Preference-Applied")
+
+CALLS: Final = (
+    Call(
+        name="transfer",
+        method="POST",
+        path="/wallet/transfer",
+        handler=Handlers.transfer,
+        summary="Move an amount from one account to another",
+        description=(
+            "The payer and the transaction id name the transfer for ever: the same request again"
+            " gets the first answer again, done or refused, with `Idempotent-Replayed: true`, and"
+            " moves nothing. When an answer gets lost, send the same request again."
+        ),
+        parameters=NoParameters,
+        body=TransferForm,
+        takes_prefer=True,
+        replies=(
+            Reply(201, "The amount moved, durably.", (TransferCompleted,), _DONE_HEADERS),
+            Reply(202, "Sent; not known yet.", (TransferPending,), _PENDING_HEADERS),
+        ),
+        problems=(*_COMMANDS, *_REFUSED_TRANSFERS),
+    ),
+    Call(
+        name="open_account",
+        method="PUT",
+        path="/wallet/accounts/{account_id}",
+        handler=Handlers.open_account,
+        summary="Open an account",
+        description="The same request again gets the first answer again.",
+        parameters=OpeningParameters,
+        body=AccountForm,
+        takes_prefer=True,
+        replies=(
+            Reply(201, "The account is open.", (AccountOpened,), _DONE_HEADERS),
+            Reply(202, "Sent; not known yet.", (AccountPending,), _PENDING_HEADERS),
+        ),
+        problems=(*_COMMANDS, problems.ACCOUNT_EXISTS),
+    ),
+    Call(
+        name="account",
+        method="GET",
+        path="/wallet/accounts/{account_id}",
+        handler=Handlers.account,
+        summary="Show an account, now or at a past moment",
+        parameters=AccountParameters,
+        replies=(Reply(200, "The account.", (AccountState,)),),
+        problems=(*_QUERIES, problems.BEFORE_OPENING),
+    ),
+    Call(
+        name="entries",
+        method="GET",
+        path="/wallet/accounts/{account_id}/entries",
+        handler=Handlers.entries,
+        summary="Show an account's statement, newest entries first",
+        parameters=EntriesParameters,
+        replies=(Reply(200, "A page of entries.", (Statement,)),),
+        problems=_QUERIES,
+    ),
+    Call(
+        name="recorded_transfer",
+        method="GET",
+        path="/wallet/accounts/{account_id}/transfers/{transaction_id}",
+        handler=Handlers.recorded_transfer,
+        summary="Show one transfer's outcome",
+        description="With `Prefer: wait=n`, waits up to n seconds for it to be recorded.",
+        parameters=TransferParameters,
+        takes_prefer=True,
+        replies=(
+            Reply(
+                200,
+                "What became of it.",
+                (TransferCompleted, TransferRejected),
+                ("Preference-Applied",),
+            ),
+        ),
+        problems=(*_QUERIES, problems.TRANSFER_NOT_FOUND),
+    ),
+    Call(
+        name="status",
+        method="GET",
+        path="/wallet/status",
+        handler=Handlers.status,
+        summary="Show who leads and who follows each partition, and how far they are",
+        parameters=NoParameters,
+        replies=(Reply(200, "The wallet as this proxy sees it.", (Overview,)),),
+    ),
+    Call(
+        name="health",
+        method="GET",
+        path="/healthz",
+        handler=Handlers.health,
+        summary="Say whether this process lives",
+        parameters=NoParameters,
+        replies=(Reply(200, "It lives.", (Healthy,)),),
+    ),
+    Call(
+        name="readiness",
+        method="GET",
+        path="/readyz",
+        handler=Handlers.readiness,
+        summary="Say whether transfers can be made",
+        parameters=NoParameters,
+        replies=(Reply(200, "They can.", (Healthy,)),),
+        problems=(problems.NOT_READY,),
+    ),
+    Call(
+        name="openapi",
+        method="GET",
+        path="/openapi.json",
+        handler=Handlers.openapi,
+        summary="Describe this API for programs",
+        parameters=NoParameters,
+        replies=(Reply(200, "OpenAPI 3.1."),),
+    ),
+    Call(
+        name="docs",
+        method="GET",
+        path="/docs",
+        handler=Handlers.docs,
+        summary="Describe this API for people",
+        parameters=NoParameters,
+        replies=(Reply(200, "A page.", content_type="text/html"),),
+    ),
+)

@@ -1,0 +1,71 @@
+"""From method and address to a call's handler.
+
+The frequent request, a known address without parameters written in its plain form, is one
+look-up; everything else is split, percent-decoded and held against the table of calls.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import Final
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from proxy.adapters.http_calls import Call
+from proxy.adapters.http_handlers import Handlers, Target
+from proxy.adapters.http_responses import WholeResponse, problem_response
+from proxy.core.parameters import Pairs, split_query
+from proxy.core.problems import METHOD_NOT_ALLOWED, NOT_FOUND, Problem
+
+_Bound = Callable[[web.BaseRequest, Target], Awaitable[WholeResponse]]
+
+_NO_TARGET: Final = Target(path=[], query=[])
+
+
+class Routes:
+    """The calls by address, bound to one set of handlers."""
+
+    def __init__(self, calls: Iterable[Call], handlers: Handlers) -> None:
+        self._methods: dict[tuple[str, ...], dict[str, _Bound]] = {}
+        self._plain: dict[tuple[str, str], _Bound] = {}
+        for call in calls:
+            methods = self._methods.setdefault(tuple(call.path.split("/")), {})
+            for method in (call.method, "HEAD") if call.method == "GET" else (call.method,):
+                methods[method] = bound = partial(call.handler, handlers)
+                if "{" not in call.path:
+                    self._plain[method, call.path] = bound
+
+    def dispatch(self, request: web.BaseRequest) -> Awaitable[WholeResponse]:
+        """The answer to a request, still to be awaited."""
+        handler = self._plain.get((request.method, request.raw_path))
+        if handler is not None:
+            return handler(request, _NO_TARGET)
+        return self._resolve(request)
+
+    async def _resolve(self, request: web.BaseRequest) -> WholeResponse:
+        url = request.rel_url  # also right when the client sent an absolute address
+        segments = url.raw_path.split("/")
+        for template, methods in self._methods.items():
+            path = _match(template, segments)
+            if path is None:
+                continue
+            handler = methods.get(request.method)
+            if handler is None:
+                allow = ", ".join(sorted(methods))
+                return problem_response(Problem(METHOD_NOT_ALLOWED), [("Allow", allow)])
+            target = Target(path=path, query=split_query(url.raw_query_string))
+            return await handler(request, target)
+        return problem_response(Problem(NOT_FOUND))
+
+
+def _match(template: tuple[str, ...], segments: list[str]) -> Pairs | None:
+    """Path parameters by name when the segments fit; templates exclude each other by shape."""
+    if len(template) != len(segments):
+        return None
+    found: Pairs = []
+    for expected, segment in zip(template, segments, strict=True):
+        if expected.startswith("{"):
+            found.append((expected[1:-1], unquote(segment)))
+        elif expected != segment:
+            return None
+    return found

@@ -1,0 +1,1 @@
+"""The read side: follows journals, answers queries, pushes results to the proxies."""

@@ -1,0 +1,209 @@
+"""Puts a reader together and runs it until it is asked to stop."""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from broker.nats_broker import NatsBroker
+from broker.port import Broker, BrokerFault
+from broker.witness import Witness, witness_path
+from contracts.status import ReaderStatus, encode_status
+from contracts.subjects import status_subject
+from reader.adapters.store_folder import building_file, locked, present_file, promote
+from reader.adapters.store_sqlite import SqliteReadStore
+from reader.config import Settings
+from reader.ports import ReaderFault
+from reader.service.following import Follower
+from reader.service.partition import Partition, Threads, journal_end
+
+_log = logging.getLogger(__name__)
+
+_ROLE: Final = "reader"
+_PROGRESS_STEPS: Final = 20
+
+
+async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+    """Follow, push, store and answer until `stop` is set; then flush and close.
+
+    `ready` is called once, when the journals are caught up with as they stood at the start.
+    Raise ReaderUnfit, BrokerUnfit, WitnessDamaged or WitnessContradicted if a restart does not
+    help, in a group with whatever else failed.
+    """
+    connecting = asyncio.ensure_future(_connect(settings))
+    if not await _done_before(stop, connecting):
+        return
+    broker = connecting.result()
+    try:
+        await serve_on(broker, settings, stop, ready)
+    finally:
+        await broker.close()
+
+
+async def serve_on(
+    broker: Broker, settings: Settings, stop: asyncio.Event, ready: Callable[[], None]
+) -> None:
+    """Do as `serve` does on a connection that is the caller's."""
+    folder = settings.store_dir
+    with locked(folder, "lock"):
+        paths = {number: present_file(folder, number) for number in range(settings.partitions)}
+        witnesses = {number: witness_path(settings.data_dir, number, _ROLE) for number in paths}
+        with _opened(paths, witnesses) as partitions:
+            await _run(broker, partitions, stop, ready)
+
+
+async def rebuild(settings: Settings, stop: asyncio.Event) -> None:
+    """Make the read store anew from the journals, beside the present one.
+
+    A reader that runs meanwhile goes on with its own files and takes the new ones at its next
+    start. Raise as `serve` does, and ReaderFault if it is stopped: then nothing has changed.
+    """
+    if not await _done_before(stop, work := asyncio.ensure_future(_rebuild(settings))):
+        raise ReaderFault("stopped before the read store was rebuilt; the present one still counts")
+    work.result()
+    _log.info("rebuilt; a reader that runs now takes the new read store at its next start")
+
+
+async def _rebuild(settings: Settings) -> None:
+    broker = await _connect(settings)
+    try:
+        await rebuild_on(broker, settings)
+    finally:
+        await broker.close()
+
+
+async def rebuild_on(broker: Broker, settings: Settings) -> None:
+    """Do as `rebuild` does on a connection that is the caller's."""
+    folder = settings.store_dir
+    numbers = range(settings.partitions)
+    with locked(folder, "rebuild.lock"):
+        for number in numbers:
+            with _opened({number: building_file(folder, number)}, {}) as (partition,):
+                await _replay(broker, partition)
+        for number in numbers:
+            promote(folder, number)
+
+
+async def _connect(settings: Settings) -> NatsBroker:
+    return await NatsBroker.connect(settings.nats_url, name=_process_name(), role=_ROLE)
+
+
+async def _done_before(stop: asyncio.Event, work: asyncio.Future[Any]) -> bool:
+    """Wait for either; whether the work was done. If not, it is cancelled."""
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({stopping, work}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not work.done():
+        work.cancel()
+        await asyncio.wait({work})
+        return False
+    return True
+
+
+@contextmanager
+def _opened(paths: Mapping[int, Path], witnesses: Mapping[int, Path]) -> Iterator[list[Partition]]:
+    """The partitions of these store files; at the end everything is flushed and closed."""
+    with ExitStack() as stack:
+        writing = stack.enter_context(ThreadPoolExecutor(len(paths), "storing"))
+        stores = {
+            number: stack.enter_context(closing(SqliteReadStore(path, number)))
+            for number, path in paths.items()
+        }
+        # Entered after the stores, so that nobody reads any more when they are closed.
+        past = stack.enter_context(ThreadPoolExecutor(1, "past"))
+        yield [
+            Partition(
+                number,
+                store,
+                Threads(writing, past),
+                witness=_witness(stack, witnesses.get(number)),
+                store_name=str(paths[number]),
+            )
+            for number, store in stores.items()
+        ]
+
+
+def _witness(stack: ExitStack, path: Path | None) -> Witness | None:
+    return None if path is None else stack.enter_context(closing(Witness(path)))
+
+
+async def _run(
+    broker: Broker,
+    partitions: list[Partition],
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+) -> None:
+    """Run all partitions until `stop`; the first fault of any of them ends all."""
+    async with asyncio.TaskGroup() as tasks:
+        for partition in partitions:
+            tasks.create_task(partition.storing.run())
+        serving = tasks.create_task(_serve(broker, partitions, ready))
+        await stop.wait()
+        serving.cancel()
+        await asyncio.wait({serving})
+        for partition in partitions:
+            partition.storing.finish()
+
+
+async def _serve(broker: Broker, partitions: list[Partition], ready: Callable[[], None]) -> None:
+    """Follow, push and answer until cancelled."""
+    name = _process_name()
+
+    async def answer_status(_request: bytes) -> bytes:
+        return encode_status(ReaderStatus(name, [p.status() for p in partitions]))
+
+    async with asyncio.TaskGroup() as following:
+        following.create_task(_watch(broker))
+        async with asyncio.TaskGroup() as starting:
+            for partition in partitions:
+                starting.create_task(_start(broker, partition, following))
+        await broker.serve(status_subject(_ROLE), answer_status)
+        ready()
+
+
+async def _start(broker: Broker, partition: Partition, following: asyncio.TaskGroup) -> None:
+    """Follow a partition; return when it has caught up and answers queries."""
+    end = await journal_end(broker, partition.number)
+    after = await partition.check(broker)
+    following.create_task(partition.follower.run(broker, after))
+    await partition.follower.position.reach(end)
+    await partition.serve_queries(broker)
+
+
+async def _replay(broker: Broker, partition: Partition) -> None:
+    """Project and store one journal as it stands now, and tell how far it is."""
+    end = await journal_end(broker, partition.number)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(partition.storing.run())
+        following = tasks.create_task(partition.follower.run(broker, None))
+        await _tell_progress(partition, end)
+        following.cancel()
+        partition.storing.finish()
+
+
+async def _tell_progress(partition: Partition, end: int) -> None:
+    """Return when the journal's end is reached."""
+    follower: Follower = partition.follower
+    for step in range(1, _PROGRESS_STEPS + 1):
+        await follower.position.reach(end * step // _PROGRESS_STEPS)
+        _log.info(
+            "partition %s: %s %% (%s events)",
+            partition.number,
+            100 * step // _PROGRESS_STEPS,
+            follower.projected.reached,
+        )
+
+
+async def _watch(broker: Broker) -> None:
+    await broker.closed()
+    raise BrokerFault("the connection to the broker is closed for good")
+
+
+def _process_name() -> str:
+    """Names this process in the broker's lists and in its status."""
+    return f"{_ROLE}-{socket.gethostname()}-{os.getpid()}"

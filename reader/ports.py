@@ -1,0 +1,88 @@
+"""What the reader needs of a read store, and the faults that stop or slow it.
+
+ReaderFault
+├── StoreFault      writing failed now (disk full, …); nothing of it was written: try again
+└── ReaderUnfit     a restart does not cure it; the message says what to do
+    ├── StoreUnfit      the read store is damaged or not ours
+    └── JournalInDoubt  the journal is not the one that was projected before
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from reader.core.rows import AccountRow, Cursor, Group, Name, RecordedRow
+
+
+class ReaderFault(Exception):
+    """An operating failure of this process."""
+
+
+class StoreFault(ReaderFault):
+    """The store could not write; it is as it was before."""
+
+
+class ReaderUnfit(ReaderFault):
+    """This process must not run. The message is for its operator."""
+
+
+class StoreUnfit(ReaderUnfit):
+    """The store can't be used; it can always be rebuilt from the journal."""
+
+
+class JournalInDoubt(ReaderUnfit):
+    """The journal contradicts what was read of it before."""
+
+
+class Stored(NamedTuple):
+    """Where the projection continues."""
+
+    cursor: Cursor
+    accounts: Sequence[AccountRow]
+
+
+class StoreReading(Protocol):
+    """Finds rows. One thread at a time may use it."""
+
+    def row(self, sequence: int) -> RecordedRow | None:
+        """The transfer or rejection of a sequence."""
+        ...
+
+    def sequence_named(self, name: Name, payer: int | None) -> int | None:
+        """The sequence of a named transfer's outcome; payer is the account's number, if any."""
+        ...
+
+    def mark_from(self, account: int, sequence: int) -> int | None:
+        """The oldest marked entry of an account at or after a sequence."""
+        ...
+
+    def time_of(self, sequence: int) -> int | None:
+        """Unix ms of a sequence at or before the cursor."""
+        ...
+
+    def first_sequence_after(self, at_ms: int) -> int | None:
+        """The first sequence with a later time, None if the store holds none."""
+        ...
+
+
+class ReadStore(Protocol):
+    """Keeps one partition's projection. All of it can be rebuilt from the journal."""
+
+    def load(self) -> Stored:
+        """What was stored last: the cursor and the accounts as of it."""
+        ...
+
+    def write(self, group: Group) -> None:
+        """Add a group and its cursor in one transaction. Raise StoreFault or StoreUnfit."""
+        ...
+
+    def tidy(self, *, at_once: bool = False) -> None:
+        """Bring indexes up to the cursor where that is worth it. Raise as `write` does."""
+        ...
+
+    def reading(self) -> StoreReading:
+        """A way to read beside `write`, for one more thread."""
+        ...
+
+    def close(self) -> None:
+        """Tidy up and let go; nothing may be read or written afterwards."""
+        ...

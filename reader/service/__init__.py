@@ -1,0 +1,1 @@
+"""The reader's loops: follow and push, store behind it, answer queries."""

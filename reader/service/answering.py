@@ -1,0 +1,251 @@
+"""Answers queries about one partition. Every answer agrees with every result pushed before it.
+
+The present comes from the projection in memory, in one piece: nothing is awaited between reading
+and answering. Names are looked up in place; what walks through the past does so in a thread.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Final, TypeVar, assert_never
+
+from contracts.events import TransferCompleted, TransferRejected
+from contracts.frames import EventFrame
+from contracts.limits import PAGE_ENTRIES_MAX, WAIT_MS_MAX
+from contracts.queries import (
+    AccountAnswer,
+    AccountQuery,
+    Answer,
+    EntriesAnswer,
+    EntriesQuery,
+    Entry,
+    Missing,
+    NotFound,
+    Query,
+    TransferAnswer,
+    TransferQuery,
+    decode_query,
+    encode_answer,
+)
+from contracts.rejections import Rejection
+from reader.core.projection import Account, Projection
+from reader.core.rows import Name, RecordedRow, RejectionRow, TransferRow
+from reader.service.history import History
+from reader.service.progress import Progress
+
+QUERY_WAIT_S: Final = 5.0
+"""How long a query waits for a sequence that this reader has not reached."""
+
+_T = TypeVar("_T")
+
+
+class Answering:
+    """The query side of one partition."""
+
+    def __init__(
+        self,
+        partition: int,
+        projection: Projection,
+        projected: Progress,
+        *,
+        present: History,
+        past: History,
+        threads: Executor,
+    ) -> None:
+        """`present` is used from the event loop, `past` by the one thread of `threads`."""
+        self._partition = partition
+        self._projection = projection
+        self._projected = projected
+        self._present = present
+        self._past = past
+        self._threads = threads
+        self._awaited: dict[Name, list[asyncio.Future[None]]] = {}
+
+    async def answer_bytes(self, data: bytes) -> bytes:
+        """Answer an encoded query."""
+        return encode_answer(await self.answer(decode_query(data)))
+
+    async def answer(self, query: Query) -> Answer:
+        """Answer a query, once the sequence that it demands is reached."""
+        if not await self._reaches(_demanded(query)):
+            return self._missing(Missing.SEQUENCE)
+        match query:
+            case AccountQuery():
+                return await self._answer_account(query)
+            case EntriesQuery():
+                return await self._answer_entries(query)
+            case TransferQuery():
+                return await self._answer_transfer(query)
+            case _:
+                assert_never(query)
+
+    def notice(self, frame: EventFrame) -> None:
+        """Wake the queries that wait for a transfer in this frame, which is projected by now."""
+        if not self._awaited:
+            return
+        for event in frame.events:
+            if isinstance(event, TransferCompleted | TransferRejected):
+                name = (event.from_account_id, event.transaction_id)
+                for future in self._awaited.pop(name, ()):
+                    if not future.done():
+                        future.set_result(None)
+
+    # --- accounts ---
+
+    async def _answer_account(self, query: AccountQuery) -> Answer:
+        account = self._projection.account(query.account_id)
+        if account is None:
+            return self._missing(Missing.ACCOUNT)
+        tip = self._projection.cursor.tip
+        is_past_time = query.at_ms is not None and query.at_ms < tip.at_ms
+        is_past_sequence = query.at_sequence is not None and query.at_sequence < tip.sequence
+        if not is_past_time and not is_past_sequence:
+            return self._account_answer(account, tip.sequence, tip.at_ms, account.posted_minor)
+        return await self._in_thread(lambda: self._account_then(account, query, tip.sequence))
+
+    def _account_then(self, account: Account, query: AccountQuery, tip: int) -> Answer:
+        """The account at a past moment. Runs in the thread."""
+        sequence = tip
+        if query.at_ms is not None:
+            sequence = self._past.sequence_at(query.at_ms, tip)
+        if query.at_sequence is not None:
+            sequence = min(sequence, query.at_sequence)
+        if sequence < account.opened_sequence:
+            return NotFound(self._partition, max(sequence, 0), Missing.MOMENT)
+        row = self._past.newest_before(account.number, account.newest_sequence, sequence + 1)
+        posted_minor = 0 if row is None else row.balance_of(account.number)
+        return self._account_answer(account, sequence, self._past.time_of(sequence), posted_minor)
+
+    def _account_answer(
+        self, account: Account, sequence: int, at_ms: int, posted_minor: int
+    ) -> AccountAnswer:
+        return AccountAnswer(
+            partition=self._partition,
+            sequence=sequence,
+            at_ms=at_ms,
+            currency=account.currency,
+            overdraft_limit_minor=account.overdraft_limit_minor,
+            posted_minor=posted_minor,
+            held_minor=0,
+        )
+
+    # --- entries ---
+
+    async def _answer_entries(self, query: EntriesQuery) -> Answer:
+        account = self._projection.account(query.account_id)
+        if account is None:
+            return self._missing(Missing.ACCOUNT)
+        sequence = self._projection.cursor.tip.sequence
+        limit = min(max(query.limit, 1), PAGE_ENTRIES_MAX)
+        page = await self._in_thread(
+            lambda: self._past.page(
+                account.number, account.newest_sequence, query.before_sequence, limit
+            )
+        )
+        return EntriesAnswer(
+            partition=self._partition,
+            sequence=sequence,
+            currency=account.currency,
+            entries=[self._entry(row, account.number) for row in page.rows],
+            next_before_sequence=page.next_before_sequence,
+        )
+
+    def _entry(self, row: TransferRow, account: int) -> Entry:
+        is_payer = account == row.payer
+        return Entry(
+            sequence=row.sequence,
+            at_ms=row.at_ms,
+            transaction_id=row.transaction_id,
+            counterparty_id=self._projection.account_id(row.payee if is_payer else row.payer),
+            amount_minor=-row.amount_minor if is_payer else row.amount_minor,
+            balance_minor=row.balance_of(account),
+        )
+
+    # --- transfers ---
+
+    async def _answer_transfer(self, query: TransferQuery) -> Answer:
+        name = (query.from_account_id, query.transaction_id)
+        row = self._outcome(name)
+        if row is None and query.wait_ms > 0:
+            row = await self._outcome_within(name, min(query.wait_ms, WAIT_MS_MAX) / 1000)
+        if row is None:
+            return self._missing(Missing.TRANSFER)
+        if isinstance(row, RejectionRow):
+            return self._rejected(row)
+        return self._completed(row, query.from_account_id)
+
+    async def _outcome_within(self, name: Name, timeout_s: float) -> RecordedRow | None:
+        """Wait for a transfer's outcome. A refusal that is not remembered is none."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while (row := self._outcome(name)) is None:
+                    await self._noticed(name)
+        except TimeoutError:
+            return None
+        return row
+
+    async def _noticed(self, name: Name) -> None:
+        future = asyncio.get_running_loop().create_future()
+        self._awaited.setdefault(name, []).append(future)
+        try:
+            await future
+        finally:
+            waiting = self._awaited.get(name, [])
+            if future in waiting:
+                waiting.remove(future)
+            if not waiting:
+                self._awaited.pop(name, None)
+
+    def _outcome(self, name: Name) -> RecordedRow | None:
+        account = self._projection.account(name[0])
+        return self._present.outcome(name, None if account is None else account.number)
+
+    def _rejected(self, row: RejectionRow) -> TransferAnswer:
+        return TransferAnswer(
+            partition=self._partition,
+            sequence=row.sequence,
+            at_ms=row.at_ms,
+            to_account_id=row.payee_id,
+            amount_minor=row.amount_minor,
+            currency=row.currency,
+            rejection=Rejection(row.reason),
+            balance_minor=row.balance_minor,
+        )
+
+    def _completed(self, row: TransferRow, payer_id: str) -> TransferAnswer:
+        payer = self._projection.account(payer_id)
+        assert payer is not None, "who completed a transfer has an account"
+        return TransferAnswer(
+            partition=self._partition,
+            sequence=row.sequence,
+            at_ms=row.at_ms,
+            to_account_id=self._projection.account_id(row.payee),
+            amount_minor=row.amount_minor,
+            currency=payer.currency,
+            rejection=None,
+            balance_minor=row.payer_balance_minor,
+        )
+
+    # --- waiting ---
+
+    async def _reaches(self, sequence: int) -> bool:
+        """Whether the projection gets to a sequence in time."""
+        try:
+            async with asyncio.timeout(QUERY_WAIT_S):
+                await self._projected.reach(sequence)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _in_thread(self, step: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, step)
+
+    def _missing(self, missing: Missing) -> NotFound:
+        return NotFound(self._partition, self._projection.cursor.tip.sequence, missing)
+
+
+def _demanded(query: Query) -> int:
+    """The sequence before which the query can't be answered."""
+    if isinstance(query, AccountQuery) and query.at_sequence is not None:
+        return max(query.min_sequence, query.at_sequence)
+    return query.min_sequence

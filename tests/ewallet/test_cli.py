@@ -1,0 +1,80 @@
+"""The command line's own refusals, before anybody is asked."""
+
+import pytest
+from click.testing import CliRunner
+
+from ewallet.cli import COMMANDS, main
+from ewallet.command_roles import role_environment
+from ewallet.permissions import Role
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("balance a.b", "is not an id"),
+        ("balance .. --json", "is not an id"),
+        ("transfer a b", "Missing argument"),
+        ("transfer a b 1.00 USD --transaction-id x*y", "is not an id"),
+        ("accounts open --currency USD", "either an account ID or --count"),
+        ("accounts open a --count 3 --currency USD", "either an account ID or --count"),
+        ("accounts open a", "--currency"),
+        ("balance a --at 2026-01-01T00:00:00Z --sequence 1", "not both"),
+        ("up --partitions 0", "0 is not in the range"),
+        ("up --proxies 0", "0 is not in the range"),
+        ("up --http-port 70000", "70000 is not in the range"),
+        ("nonsense", "No such command"),
+    ],
+)
+def test_wrong_usage_is_said_in_a_sentence(line: str, sentence: str) -> None:
+    result = CliRunner().invoke(main, line.split())
+    assert result.exit_code == 2
+    assert sentence in result.output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    result = CliRunner().invoke(main, [command, "--help"])
+    assert result.exit_code == 0
+    assert f"{command} [OPTIONS]" in result.output
+
+
+def test_help_names_every_command() -> None:
+    result = CliRunner().invoke(main, ["--help"])
+    assert all(command in result.output for command in COMMANDS)
+
+
+def test_settings_are_variables_of_the_same_name() -> None:
+    result = CliRunner().invoke(main, ["up"], env={"EWALLET_PARTITIONS": "none"})
+    assert result.exit_code == 2
+    assert "--partitions" in result.output
+
+
+def test_nobody_there_ends_a_question_with_code_1(unused_tcp_port: int) -> None:
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    result = CliRunner().invoke(main, ["balance", "a", "--url", url])
+    assert result.exit_code == 1
+    assert f"No wallet answers at {url}" in result.output
+
+
+def test_nobody_there_leaves_a_transfer_unknown_with_code_75(unused_tcp_port: int) -> None:
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    line = ["transfer", "a", "b", "1.00", "USD", "--url", url, "--timeout", "0.2"]
+    result = CliRunner().invoke(main, line)
+    assert result.exit_code == 75
+    assert "transaction id " in result.output
+    assert "The outcome is not known after 0.2 s" in result.output
+
+
+def test_role_gets_its_options_as_variables() -> None:
+    options = {"nats_url": "nats://h:1", "data_dir": "/d", "insecure": False, "partitions": None}
+    assert role_environment(Role.READER, options) == {
+        "EWALLET_NATS_URL": "nats://h:1",
+        "EWALLET_DATA_DIR": "/d",
+    }
+    assert role_environment(Role.PROXY, options | {"insecure": True})["EWALLET_INSECURE"] == "1"
+
+
+def test_role_without_a_server_says_what_to_name(tmp_path: object) -> None:
+    result = CliRunner().invoke(main, ["reader", "rebuild", "--data-dir", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "--nats-url" in result.output
