@@ -9,7 +9,7 @@ import msgspec
 from broker.port import Broker, Disconnected, NoResponse
 from contracts.commands import Command
 from contracts.frames import COMMAND_FRAME, RESULT_FRAME, Undecodable
-from contracts.limits import HELD_REQUESTS_MAX, WAIT_MS_DEFAULT
+from contracts.limits import COMMAND_FRAME_COMMANDS_MAX, HELD_REQUESTS_MAX, WAIT_MS_DEFAULT
 from contracts.partitioning import partition_of
 from contracts.queries import (
     Answer,
@@ -46,6 +46,7 @@ class BrokerGateway:
             proxy_id, partition_count, _FRAMES_IN_FLIGHT_MAX
         )
         self._work = [asyncio.Event() for _ in range(partition_count)]
+        self._is_gathering = [False] * partition_count
         self._not_waiting: list[Held[Waiter]] = []
         """Requests with wait_ms 0 that were not sent yet."""
         self._timer: asyncio.TimerHandle | None = None
@@ -82,7 +83,7 @@ class BrokerGateway:
         )
         if not wait_ms:
             self._not_waiting.append(held)
-        self._work[partition].set()
+        self._gather(partition)
         if self._timer is None or held.deadline_ms < self._timer_at_ms:
             self._set_timer()
         return waiter
@@ -120,6 +121,24 @@ class BrokerGateway:
 
     # --- sending ---
 
+    def _gather(self, partition: int) -> None:
+        """Send what waits, once a turn of the event loop brings no more of it.
+
+        Clients that are answered together ask again together: a frame that left with the first
+        of them would be a small one, and each frame costs an fsync.
+        """
+        if not self._is_gathering[partition] and self._held.waiting_count(partition):
+            self._is_gathering[partition] = True
+            self._loop.call_soon(self._gather_on, partition, 0)
+
+    def _gather_on(self, partition: int, count_before: int) -> None:
+        count = self._held.waiting_count(partition)
+        if count_before < count < COMMAND_FRAME_COMMANDS_MAX:
+            self._loop.call_soon(self._gather_on, partition, count)
+        else:
+            self._is_gathering[partition] = False
+            self._work[partition].set()
+
     async def _send_frames(self, partition: int) -> None:
         subject = command_subject(partition)
         work = self._work[partition]
@@ -154,8 +173,7 @@ class BrokerGateway:
             held = self._held.answered(result.request_number)
             if held is not None and not held.waiter.done():
                 held.waiter.set_result(result)
-        if self._held.has_work(frame.partition):
-            self._work[frame.partition].set()
+        self._gather(frame.partition)
 
     def _set_timer(self) -> None:
         if self._timer is not None:
@@ -172,7 +190,7 @@ class BrokerGateway:
         for held in self._held.give_up(now_ms):
             self._give_up(held)
         for partition in self._held.resend_late(now_ms):
-            self._work[partition].set()
+            self._gather(partition)
         self._set_timer()
 
     def _give_up(self, held: Held[Waiter]) -> None:

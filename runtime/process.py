@@ -6,6 +6,7 @@ with 1 otherwise: its supervisor then starts it again.
 """
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -18,6 +19,9 @@ from broker.port import BrokerUnfit
 
 EXIT_UNFIT: Final = 78
 """EX_CONFIG of sysexits.h."""
+
+_GC_THRESHOLDS: Final = (20_000, 50, 1_000)
+"""Reference cycles are rare here: connections and exceptions make a few."""
 
 
 class Unfit(Exception):
@@ -40,7 +44,14 @@ def run_service(name: str, serve: Callable[[asyncio.Event], Awaitable[None]]) ->
 
 
 def say_ready() -> None:
-    """Tell the supervisor that the process does its work now."""
+    """Tell the supervisor that the process does its work now.
+
+    What was built until now stays; sparing the collector its walks over it, and all but a few of
+    the others, takes about 7 % off a proxy's CPU (docs/performance.md).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
     print("ready", flush=True)
 
 

@@ -1,7 +1,7 @@
 """Responses whose whole body is known: status line, headers and body leave in one write.
 
 aiohttp's own Response builds a header map, fills it, serialises it and joins it to the body for
-every answer. For answers of a known form that is a quarter of the proxy's time per transfer
+every answer. For answers of a known form that is a fifth of the proxy's time per transfer
 (figures in docs/performance.md), so the head is made here from prepared bytes.
 """
 

@@ -107,12 +107,11 @@ class HeldRequests(Generic[W]):
         self._settle(held)
         return held
 
-    def has_work(self, partition: int) -> bool:
-        """Whether `next_frame` would give one."""
-        return (
-            bool(self._waiting[partition])
-            and self._in_flight[partition] < self._frames_in_flight_max
-        )
+    def waiting_count(self, partition: int) -> int:
+        """How many requests `next_frame` could take; 0 while there is no room in flight."""
+        if self._in_flight[partition] >= self._frames_in_flight_max:
+            return 0
+        return len(self._waiting[partition])
 
     def give_up(self, now_ms: int) -> list[Held[W]]:
         """Settle and return the requests whose deadline has come."""

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests_system import Stack
+
+from tests.system.embedded_stack import Stack
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests_system import Stack
 
 from contracts.events import AccountOpened, Event, TransferCompleted
+from tests.system.embedded_stack import Stack
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 
@@ -64,7 +64,8 @@ class Bank:
             try:
                 async with session.post(f"{self.url}/wallet/transfer", json=body) as response:
                     if response.status in (201, 422):
-                        return {"http": response.status} | await response.json(content_type=None)
+                        answer: dict[str, Any] = await response.json(content_type=None)
+                        return answer | {"http": response.status}
                     self.errors[str(response.status)] += 1
             except (aiohttp.ClientError, ConnectionError) as error:
                 self.errors[type(error).__name__] += 1

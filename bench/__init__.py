@@ -1,0 +1,1 @@
+"""The single-request benchmark: the wallet and its peers under the same load on one machine."""

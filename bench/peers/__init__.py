@@ -1,0 +1,1 @@
+"""What a team would otherwise write: the systems that the wallet is measured beside."""

@@ -1,0 +1,52 @@
+"""The wallet under load: the embedded stack, as `ewallet up` starts it, on a fresh folder."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.cpu import arguments, descendants, running_processes
+from bench.processes import Running, free_port, started
+
+ROLES = ("nats-server", "writer", "reader", "proxy", "up")
+
+
+def role_of(argv: Sequence[str]) -> str:
+    """Name a process of the stack by the first word of its command line that is a role."""
+    for word in argv[:4]:
+        name = Path(word).name
+        if name in ROLES:
+            return name
+    return "other"
+
+
+@contextmanager
+def wallet(folder: Path, partitions: int) -> Iterator[Running]:
+    """Run the embedded stack; the caller's other `EWALLET_*` variables stay in force."""
+    port = free_port()
+    environment = {
+        "EWALLET_DATA_DIR": str(folder / "data"),
+        "EWALLET_HTTP_HOST": "127.0.0.1",
+        "EWALLET_HTTP_PORT": str(port),
+        "EWALLET_PARTITIONS": str(partitions),
+    }
+    command: list[str | Path] = [Path(sys.executable).with_name("ewallet"), "up"]
+    log = folder / "ewallet.log"
+    with started(command, log=log, ready=r"(?m)^ready\b", environment=environment) as pid:
+        yield Running(
+            base_url=f"http://127.0.0.1:{port}",
+            root_pids=(pid,),
+            label=role_of,
+            versions={"nats-server": _nats_server_version(pid)},
+        )
+
+
+def _nats_server_version(root: int) -> str:
+    """Ask the very binary that runs below `root`."""
+    for pid in descendants([root], running_processes()):
+        if role_of(arguments(pid)) == "nats-server":
+            binary = Path(f"/proc/{pid}/exe").readlink()
+            answer = subprocess.run([binary, "--version"], capture_output=True, check=True)
+            return answer.stdout.decode().strip()
+    return "unknown"

@@ -1,0 +1,199 @@
+"""The writer's loop over the in-memory broker: every fault ends in a rebuilt, unbroken journal."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from broker.memory_broker import MemoryBroker, MemoryServer
+from broker.witness import Witness
+from contracts.chain import Chained, follow, genesis
+from contracts.commands import Command, OpenAccount, Transfer
+from contracts.events import (
+    AccountOpened,
+    EpochOpened,
+    Event,
+    TransferCompleted,
+    TransferRepeated,
+)
+from contracts.frames import COMMAND_FRAME, CommandFrame, EventFrame
+from contracts.subjects import command_stream, command_subject, journal_stream, journal_subject
+from runtime.process import Unfit
+from writer.service import PartitionWriter
+
+DEADLINE_S = 5.0
+OPENINGS: list[Command] = [OpenAccount("a", "USD", 100), OpenAccount("b", "USD", 0)]
+
+
+class World:
+    """A broker with one partition, and what lies in its journal."""
+
+    def __init__(self, folder: Path) -> None:
+        times = count(1_700_000_000_000_000_000, 1_000_000)
+        self.server = MemoryServer(lambda: next(times))
+        self.server.add_stream(journal_stream(0), journal_subject(0))
+        self.server.add_stream(command_stream(0), command_subject(0))
+        self.client = self.server.connect()
+        self._folder = folder
+        self._requests = count(1)
+
+    @asynccontextmanager
+    async def writer(
+        self, name: str = "w", connection: MemoryBroker | None = None
+    ) -> AsyncIterator[asyncio.Task[None]]:
+        """A running writer; the task is its run."""
+        with self._witness(name) as witness:
+            broker = connection or self.server.connect()
+            writer = PartitionWriter(broker, 0, 1, name, witness)
+            task = asyncio.create_task(writer.run())
+            reigning = asyncio.create_task(writer.reigning.wait())
+            await asyncio.wait([task, reigning], return_when=asyncio.FIRST_COMPLETED)
+            yield task
+            for each in (task, reigning):
+                each.cancel()
+            await asyncio.gather(task, reigning, return_exceptions=True)
+
+    @contextmanager
+    def _witness(self, name: str) -> Iterator[Witness]:
+        witness = Witness(self._folder / f"{name}.witness")
+        yield witness
+        witness.close()
+
+    async def send(self, *commands: Command) -> None:
+        frame = CommandFrame("proxy", next(self._requests) * 1_000, list(commands))
+        await self.client.publish(command_subject(0), COMMAND_FRAME.encode(frame))
+
+    def frames(self) -> list[EventFrame]:
+        """The frames that count, whatever else the stream holds."""
+        tip, frames = genesis(0), []
+        for message in self.server.streams[journal_stream(0)].messages:
+            link = follow(tip, message.data)
+            if isinstance(link, Chained):
+                tip = link.tip
+                frames.append(link.frame)
+        return frames
+
+    def events(self) -> list[Event]:
+        return [event for frame in self.frames() for event in frame.events]
+
+    async def until(self, kind: type[Event], times: int) -> None:
+        """Return when so many events of a kind are in the journal."""
+        stream = self.server.streams[journal_stream(0)]
+        async with asyncio.timeout(DEADLINE_S):
+            while sum(isinstance(event, kind) for event in self.events()) < times:
+                await stream.changed.wait()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def transfer(transaction_id: str) -> Transfer:
+    return Transfer("a", "b", 1, "USD", transaction_id)
+
+
+async def test_a_command_frame_becomes_chained_events(world: World) -> None:
+    async with world.writer():
+        await world.send(*OPENINGS, transfer("t1"))
+        await world.until(TransferCompleted, 1)
+    assert [type(event) for event in world.events()] == [
+        EpochOpened,
+        AccountOpened,
+        AccountOpened,
+        TransferCompleted,
+    ]
+    source = world.frames()[1].sources[0]
+    assert (source.proxy_id, source.first_request, source.count) == ("proxy", 1_000, 3)
+
+
+async def test_a_new_writer_goes_on_where_the_last_one_stopped(world: World) -> None:
+    async with world.writer("first"):
+        await world.send(*OPENINGS, transfer("t1"))
+        await world.until(TransferCompleted, 1)
+    await world.send(transfer("t1"), transfer("t2"))
+    async with world.writer("second"):
+        await world.until(TransferCompleted, 2)
+    assert sum(isinstance(event, TransferRepeated) for event in world.events()) == 1
+    assert [frame.epoch for frame in world.frames()] == [1, 1, 2, 2]
+
+
+async def test_a_queue_that_lost_its_messages_is_read_from_its_beginning(world: World) -> None:
+    """Its sequences come a second time: skipping up to the named one would lose commands."""
+    async with world.writer("first"):
+        await world.send(*OPENINGS)
+        await world.until(AccountOpened, 2)
+    world.server.lose_tail(command_stream(0), 1)
+    await world.send(transfer("t1"))
+    async with world.writer("second"):
+        await world.until(TransferCompleted, 1)
+
+
+async def test_a_queue_that_rewinds_under_a_writer_is_read_from_its_beginning(
+    world: World,
+) -> None:
+    async with world.writer():
+        await world.send(*OPENINGS)
+        await world.until(AccountOpened, 2)
+        world.server.lose_tail(command_stream(0), 1)
+        await world.send(transfer("t1"))
+        await world.until(TransferCompleted, 1)
+
+
+async def test_a_foreign_append_makes_the_writer_rebuild_and_lose_nothing(world: World) -> None:
+    async with world.writer() as run:
+        await world.send(*OPENINGS)
+        await world.until(AccountOpened, 2)
+        await world.client.publish(journal_subject(0), b"no frame at all")
+        await world.send(transfer("t1"))
+        await world.until(TransferCompleted, 1)
+        assert not run.done()
+    assert sum(isinstance(event, TransferCompleted) for event in world.events()) == 1
+
+
+async def test_a_writer_that_was_disconnected_rebuilds_and_loses_nothing(world: World) -> None:
+    connection = world.server.connect()
+    async with world.writer("w", connection):
+        await world.send(*OPENINGS)
+        await world.until(AccountOpened, 2)
+        connection.cut()
+        await world.send(transfer("t1"))
+        connection.mend()
+        await world.send(transfer("t2"))
+        await world.until(TransferCompleted, 2)
+
+
+async def test_a_deposed_writer_stops_and_moves_no_more_money(world: World) -> None:
+    async with world.writer("old") as old:
+        await world.send(*OPENINGS)
+        await world.until(AccountOpened, 2)
+        async with world.writer("new"):
+            await world.send(transfer("t1"))
+            await world.until(TransferCompleted, 1)
+            with pytest.raises(Unfit, match="newer writer, new"):
+                async with asyncio.timeout(DEADLINE_S):
+                    await old
+    completed = [event for event in world.events() if isinstance(event, TransferCompleted)]
+    assert len(completed) == 1
+
+
+async def test_a_journal_shorter_than_its_witness_is_refused_and_left_alone(world: World) -> None:
+    async with world.writer("w"):
+        await world.send(*OPENINGS, transfer("t1"))
+        await world.until(TransferCompleted, 1)
+    world.server.lose_tail(journal_stream(0), 1)
+    before = len(world.server.streams[journal_stream(0)].messages)
+    async with world.writer("w") as run:
+        with pytest.raises(Unfit, match="Sequences 2 to 4 are missing"):
+            await run
+    assert len(world.server.streams[journal_stream(0)].messages) == before
+
+
+async def test_garbage_in_the_queue_is_dropped_and_the_rest_is_served(world: World) -> None:
+    async with world.writer():
+        await world.client.publish(command_subject(0), b"\x01garbage")
+        await world.send(*OPENINGS, transfer("t1"))
+        await world.until(TransferCompleted, 1)
