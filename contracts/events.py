@@ -13,6 +13,9 @@ class EpochOpened(Struct, frozen=True, array_like=True, tag=0):
     """A writer took over the partition; the frame around it carries the new epoch."""
 
     writer_id: str
+    fingerprint_key: bytes
+    """Key of the partition's fingerprints of transfers, chosen by chance for the first epoch and
+    the same in every later one. Clients must not know it."""
 
 
 class AccountOpened(Struct, frozen=True, array_like=True, tag=1):

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+from functools import partial
 from typing import Any
 
 from broker.nats_broker import NatsBroker
@@ -12,6 +13,7 @@ from contracts.status import WriterStatus, encode_status
 from contracts.subjects import status_subject
 from runtime.process import Unfit, say_ready
 from runtime.settings import ServiceSettings, read_service_settings
+from writer.core.idempotency import FINGERPRINT_KEY_BYTES
 from writer.service import PartitionWriter
 
 
@@ -42,7 +44,14 @@ def _partition_writer(
         witness = Witness(path)
     except WitnessDamaged as damage:
         raise Unfit(f"Partition {partition}: {damage}.") from damage
-    return PartitionWriter(broker, partition, settings.partition_count, writer_id, witness)
+    return PartitionWriter(
+        broker,
+        partition,
+        settings.partition_count,
+        writer_id=writer_id,
+        witness=witness,
+        fresh_key=partial(secrets.token_bytes, FINGERPRINT_KEY_BYTES),
+    )
 
 
 async def _serve_status(broker: NatsBroker, writer_id: str, writers: list[PartitionWriter]) -> None:

@@ -10,7 +10,7 @@ after it is void, so the whole machine is dropped and rebuilt from what is durab
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from broker.port import Broker, BrokerFault, BrokerUnfit, StoredMessage
@@ -33,13 +33,22 @@ class PartitionWriter:
     """Writes one partition's journal, reign after reign."""
 
     def __init__(
-        self, broker: Broker, partition: int, partition_count: int, writer_id: str, witness: Witness
+        self,
+        broker: Broker,
+        partition: int,
+        partition_count: int,
+        *,
+        writer_id: str,
+        witness: Witness,
+        fresh_key: Callable[[], bytes],
     ) -> None:
+        """fresh_key gives FINGERPRINT_KEY_BYTES random bytes."""
         self._broker = broker
         self._partition = partition
         self._partition_count = partition_count
         self._writer_id = writer_id
         self._witness = witness
+        self._fresh_key = fresh_key
         self._machine: Machine | None = None
         """None while it is being rebuilt."""
         self._epoch = 0
@@ -84,7 +93,7 @@ class PartitionWriter:
     async def _begin_reign(self) -> None:
         self._machine = machine = await self._rebuild()
         self._refuse_if_deposed(machine)
-        opened = machine.open_epoch(self._writer_id)
+        opened = machine.open_epoch(self._writer_id, self._fresh_key())
         acknowledged = await self._append(opened)
         self._journal_sequence = await acknowledged
         self._note_durable(opened, self._journal_sequence)

@@ -58,7 +58,7 @@ def journal_of(sizes: Sequence[int], partition: int = PARTITION) -> Journal:
             AccountOpened(f"account-{tip.sequence + n}", "EUR", 0) for n in range(size)
         ]
         if not journal.frames:
-            events[0] = EpochOpened("w")
+            events[0] = EpochOpened("w", b"k")
         data = frame_after(tip, events)
         step = follow(tip, data)
         assert isinstance(step, Chained)

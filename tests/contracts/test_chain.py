@@ -37,7 +37,7 @@ def test_the_next_frame_moves_the_tip() -> None:
         ({"events": [], "sources": []}, "sources"),
         ({"sources": [Source("proxy", 1, 999, 2)]}, "backwards"),
         ({"sources": [Source("p", 1, 2_000, 1), Source("p", 2, 1_500, 1)]}, "backwards"),
-        ({"events": [EpochOpened("w"), EVENTS[0]]}, "epoch"),
+        ({"events": [EpochOpened("w", b"k"), EVENTS[0]]}, "epoch"),
     ],
 )
 def test_a_frame_that_does_not_follow_does_not_count(change: dict[str, object], why: str) -> None:
@@ -47,7 +47,7 @@ def test_a_frame_that_does_not_follow_does_not_count(change: dict[str, object], 
 
 
 def test_a_new_epoch_is_opened_by_its_own_event() -> None:
-    opened = structs.replace(FRAME, epoch=4, events=[EpochOpened("w"), EVENTS[0]])
+    opened = structs.replace(FRAME, epoch=4, events=[EpochOpened("w", b"k"), EVENTS[0]])
     assert isinstance(follow(TIP, EVENT_FRAME.encode(opened)), Chained)
 
 

@@ -4,29 +4,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from writer.core.idempotency import (
-    KEY_BYTES,
+    FINGERPRINT_KEY_BYTES,
+    NAME_BYTES,
     Decided,
     DecidedTransfers,
-    transfer_content,
-    transfer_key,
+    Fingerprints,
 )
+
+FINGERPRINTS = Fingerprints(b"k" * FINGERPRINT_KEY_BYTES)
+OTHERS = Fingerprints(b"o" * FINGERPRINT_KEY_BYTES)
 
 
 def test_every_one_of_many_is_found_and_no_other() -> None:
     transfers = DecidedTransfers()
-    content = transfer_content("payee", 1, "USD")
+    content = FINGERPRINTS.content("payee", 1, "USD")
     for number in range(50_000):
-        transfers.remember(transfer_key("payer", str(number)), number, content)
+        transfers.remember(FINGERPRINTS.name("payer", str(number)), number, content)
     assert len(transfers) == 50_000
     for number in range(50_000):
-        assert transfers.find(transfer_key("payer", str(number))) == Decided(number, content)
-    assert transfers.find(transfer_key("payer", "50000")) is None
+        assert transfers.find(FINGERPRINTS.name("payer", str(number))) == Decided(number, content)
+    assert transfers.find(FINGERPRINTS.name("payer", "50000")) is None
     assert transfers.memory_bytes() / len(transfers) <= 32
 
 
 @given(
     st.dictionaries(
-        st.binary(min_size=KEY_BYTES, max_size=KEY_BYTES),
+        st.binary(min_size=NAME_BYTES, max_size=NAME_BYTES),
         st.integers(min_value=1, max_value=2**48 - 1),
         max_size=300,
     ),
@@ -45,5 +48,7 @@ def test_it_equals_a_dictionary_also_for_keys_that_overlap(
 
 
 def test_names_and_contents_are_told_apart_whole() -> None:
-    assert transfer_key("a", "b-c") != transfer_key("a-b", "c")
-    assert transfer_content("a1", 1, "USD") != transfer_content("a", 11, "USD")
+    assert FINGERPRINTS.name("a", "b-c") != FINGERPRINTS.name("a-b", "c")
+    assert FINGERPRINTS.content("a1", 1, "USD") != FINGERPRINTS.content("a", 11, "USD")
+    assert FINGERPRINTS.name("a", "b") != OTHERS.name("a", "b")
+    assert FINGERPRINTS.content("a", 1, "USD") != OTHERS.content("a", 1, "USD")

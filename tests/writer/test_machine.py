@@ -14,6 +14,7 @@ from contracts.events import (
     AccountOpened,
     AccountOpenRejected,
     AccountOpenRepeated,
+    EpochOpened,
     Event,
     TransferCompleted,
     TransferRejected,
@@ -22,8 +23,10 @@ from contracts.events import (
 from contracts.frames import EVENT_FRAME, CommandFrame
 from contracts.limits import AMOUNT_MINOR_MAX
 from contracts.rejections import Rejection
+from writer.core.idempotency import FINGERPRINT_KEY_BYTES
 from writer.core.machine import EventsToAppend, Machine, QueuedFrame
 
+KEY = b"k" * FINGERPRINT_KEY_BYTES
 AMOUNTS = st.one_of(
     st.integers(min_value=1, max_value=5),
     st.sampled_from([1, 2**31, 2**53, 2**62, AMOUNT_MINOR_MAX - 1, AMOUNT_MINOR_MAX]),
@@ -136,7 +139,7 @@ def check_money(machine: Machine) -> None:
 
 def live(frames: list[list[Command]]) -> tuple[Machine, list[EventsToAppend]]:
     machine = Machine(0, 1)
-    written = [machine.open_epoch("writer")]
+    written = [machine.open_epoch("writer", KEY)]
     for number, commands in enumerate(frames, 1):
         group = [QueuedFrame(number, 1_000 + number, CommandFrame("proxy", number * 10, commands))]
         written.append(machine.decide(group))
@@ -149,7 +152,7 @@ def test_every_answer_is_the_naive_banks_and_money_is_conserved_at_every_step(
     frames: list[list[Command]],
 ) -> None:
     bank, machine = NaiveBank(), Machine(0, 1)
-    machine.open_epoch("writer")
+    machine.open_epoch("writer", KEY)
     sequence = 1
     for number, commands in enumerate(frames, 1):
         for command in commands:
@@ -182,7 +185,7 @@ def test_grouping_frames_changes_no_answer(
 ) -> None:
     single, written = live(frames)
     grouped = Machine(0, 1)
-    grouped.open_epoch("writer")
+    grouped.open_epoch("writer", KEY)
     queue = [
         QueuedFrame(number, 1_000 + number, CommandFrame("proxy", number * 10, commands))
         for number, commands in enumerate(frames, 1)
@@ -212,7 +215,17 @@ def test_frames_of_a_deposed_writer_change_nothing(frames: list[list[Command]], 
 
 def test_time_never_runs_backwards_when_the_brokers_clock_does() -> None:
     machine = Machine(0, 1)
+    machine.open_epoch("writer", KEY)
     for number, at_ms in enumerate([5_000, 3_000, 7_000], 1):
         frame = CommandFrame("proxy", number, [OpenAccount(f"a{number}", "USD", 0)])
         machine.decide([QueuedFrame(number, at_ms, frame)])
         assert machine.tip.at_ms == max(5_000, at_ms)
+
+
+def test_the_fingerprint_key_of_the_first_epoch_stays() -> None:
+    machine = Machine(0, 1)
+    opened = [machine.open_epoch("first", KEY), machine.open_epoch("second", b"x" * len(KEY))]
+    for events in opened:
+        (event,) = EVENT_FRAME.decode(events.data).events
+        assert isinstance(event, EpochOpened)
+        assert event.fingerprint_key == KEY

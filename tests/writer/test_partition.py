@@ -9,12 +9,14 @@ from contracts.events import (
     AccountOpened,
     AccountOpenRejected,
     AccountOpenRepeated,
+    EpochOpened,
     Event,
     TransferCompleted,
     TransferRejected,
     TransferRepeated,
 )
 from contracts.limits import AMOUNT_MINOR_MAX
+from writer.core.idempotency import FINGERPRINT_KEY_BYTES
 from writer.core.partition import Partition
 
 
@@ -46,6 +48,7 @@ def check(story: str, partition: Partition | None = None) -> None:
     Sequences are counted from 1, one for each command.
     """
     partition = partition or Partition(0, 1)
+    partition.evolve(EpochOpened("writer", b"k" * FINGERPRINT_KEY_BYTES), 0)
     sequence = 0
     for line in filter(None, (line.strip() for line in story.splitlines())):
         words = shlex.split(line, comments=True)

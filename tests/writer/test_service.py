@@ -22,6 +22,7 @@ from contracts.events import (
 from contracts.frames import COMMAND_FRAME, CommandFrame, EventFrame
 from contracts.subjects import command_stream, command_subject, journal_stream, journal_subject
 from runtime.process import Unfit
+from writer.core.idempotency import FINGERPRINT_KEY_BYTES
 from writer.service import PartitionWriter
 
 DEADLINE_S = 5.0
@@ -47,7 +48,14 @@ class World:
         """A running writer; the task is its run."""
         with self._witness(name) as witness:
             broker = connection or self.server.connect()
-            writer = PartitionWriter(broker, 0, 1, name, witness)
+            writer = PartitionWriter(
+                broker,
+                0,
+                1,
+                writer_id=name,
+                witness=witness,
+                fresh_key=lambda: b"k" * FINGERPRINT_KEY_BYTES,
+            )
             task = asyncio.create_task(writer.run())
             reigning = asyncio.create_task(writer.reigning.wait())
             await asyncio.wait([task, reigning], return_when=asyncio.FIRST_COMPLETED)

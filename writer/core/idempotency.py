@@ -1,10 +1,14 @@
 """Which transfers were decided, for ever: the memory behind `(from_account_id, transaction_id)`.
 
-A record is 28 bytes: 16 of BLAKE2b over the name, 6 of the deciding event's sequence, 6 of
-BLAKE2b over the content. Records lie in byte strings of about 64, found by `bytes.find`; the
-table of byte strings grows one bucket at a time (linear hashing, Litwin 1980), so there is no
-pause while millions of ids are moved. 2^128 names make a mix-up of two transfers unreachable; a
-conflict that looks like a repeat (1 in 2^48) would only be answered with the first transfer.
+A record is 28 bytes: 16 of the name's fingerprint, 6 of the deciding event's sequence, 6 of the
+content's fingerprint. Records lie in byte strings of about 64, found by `bytes.find`; the table of
+byte strings grows one bucket at a time (linear hashing, Litwin 1980), so there is no pause while
+millions of ids are moved.
+
+Fingerprints are BLAKE2b under a key that the journal holds and clients don't know. Nobody can
+therefore choose ids that fall into one bucket, or two contents that look the same: with a known
+key, 2^24 tries would find a pair of 6 bytes, and the second of them would be answered like the
+first. Without it each try costs a request and succeeds with 2^-48.
 """
 
 from hashlib import blake2b
@@ -12,10 +16,11 @@ from typing import Final
 
 from msgspec import Struct
 
-KEY_BYTES: Final = 16
+FINGERPRINT_KEY_BYTES: Final = 32
+NAME_BYTES: Final = 16
 _SEQUENCE_BYTES: Final = 6
 _CONTENT_BYTES: Final = 6
-RECORD_BYTES: Final = KEY_BYTES + _SEQUENCE_BYTES + _CONTENT_BYTES
+RECORD_BYTES: Final = NAME_BYTES + _SEQUENCE_BYTES + _CONTENT_BYTES
 
 _BUCKET_RECORDS_MEAN: Final = 64
 
@@ -27,20 +32,26 @@ class Decided(Struct, frozen=True):
     content: bytes
 
 
-def transfer_key(from_account_id: str, transaction_id: str) -> bytes:
-    """The fixed-size name of a transfer. Ids contain no space, so the text is unambiguous."""
-    text = f"{from_account_id} {transaction_id}"
-    return blake2b(text.encode(), digest_size=KEY_BYTES).digest()
+class Fingerprints:
+    """Fixed-size stand-ins for names and contents. Ids have no spaces, so texts are unambiguous."""
 
+    def __init__(self, key: bytes) -> None:
+        assert len(key) == FINGERPRINT_KEY_BYTES
+        self.key = key
 
-def transfer_content(to_account_id: str, amount_minor: int, currency: str) -> bytes:
-    """What must be the same for a repeat to be the same transfer."""
-    text = f"{to_account_id} {amount_minor} {currency}"
-    return blake2b(text.encode(), digest_size=_CONTENT_BYTES).digest()
+    def name(self, from_account_id: str, transaction_id: str) -> bytes:
+        """What a transfer is found by."""
+        text = f"{from_account_id} {transaction_id}".encode()
+        return blake2b(text, digest_size=NAME_BYTES, key=self.key).digest()
+
+    def content(self, to_account_id: str, amount_minor: int, currency: str) -> bytes:
+        """What must be the same for a repeat to be the same transfer."""
+        text = f"{to_account_id} {amount_minor} {currency}".encode()
+        return blake2b(text, digest_size=_CONTENT_BYTES, key=self.key).digest()
 
 
 class DecidedTransfers:
-    """An insert-only map from transfer key to `Decided`, at about 30 bytes a transfer."""
+    """An insert-only map from a name's fingerprint to `Decided`, at about 30 bytes a transfer."""
 
     def __init__(self) -> None:
         self._buckets: list[bytes] = [b""]
@@ -51,25 +62,25 @@ class DecidedTransfers:
     def __len__(self) -> int:
         return self._count
 
-    def find(self, key: bytes) -> Decided | None:
-        """What was remembered under the key."""
-        bucket = self._buckets[self._address(key)]
-        at = bucket.find(key)
-        while at % RECORD_BYTES and at >= 0:  # the bytes of two records may look like a key
-            at = bucket.find(key, at + 1)
+    def find(self, name: bytes) -> Decided | None:
+        """What was remembered under the name's fingerprint."""
+        bucket = self._buckets[self._address(name)]
+        at = bucket.find(name)
+        while at % RECORD_BYTES and at >= 0:  # the bytes of two records may look like a name
+            at = bucket.find(name, at + 1)
         if at < 0:
             return None
-        after_sequence = at + KEY_BYTES + _SEQUENCE_BYTES
+        after_sequence = at + NAME_BYTES + _SEQUENCE_BYTES
         return Decided(
-            first_sequence=int.from_bytes(bucket[at + KEY_BYTES : after_sequence], "big"),
+            first_sequence=int.from_bytes(bucket[at + NAME_BYTES : after_sequence], "big"),
             content=bucket[after_sequence : at + RECORD_BYTES],
         )
 
-    def remember(self, key: bytes, sequence: int, content: bytes) -> None:
+    def remember(self, name: bytes, sequence: int, content: bytes) -> None:
         """Add a transfer that `find` does not know."""
-        record = key + sequence.to_bytes(_SEQUENCE_BYTES, "big") + content
+        record = name + sequence.to_bytes(_SEQUENCE_BYTES, "big") + content
         assert len(record) == RECORD_BYTES
-        self._buckets[self._address(key)] += record
+        self._buckets[self._address(name)] += record
         self._count += 1
         if self._count > len(self._buckets) * _BUCKET_RECORDS_MEAN:
             self._split()
@@ -78,8 +89,8 @@ class DecidedTransfers:
         """Bytes of the table and its buckets, as Python counts them."""
         return self._buckets.__sizeof__() + sum(bucket.__sizeof__() for bucket in self._buckets)
 
-    def _address(self, key: bytes) -> int:
-        number = int.from_bytes(key[:8], "big")
+    def _address(self, name: bytes) -> int:
+        number = int.from_bytes(name[:8], "big")
         wide = number & (self._mask << 1 | 1)
         return wide if wide < len(self._buckets) else number & self._mask
 

@@ -55,11 +55,17 @@ class Machine:
         self.reigning_writer_id = ""
         """Who opened the tip's epoch."""
 
-    def open_epoch(self, writer_id: str) -> EventsToAppend:
-        """Begin a new reign: the first frame of every writer, before it reads a command."""
+    def open_epoch(self, writer_id: str, fresh_key: bytes) -> EventsToAppend:
+        """Begin a new reign: the first frame of every writer, before it reads a command.
+
+        fresh_key are FINGERPRINT_KEY_BYTES random bytes; they count in the first epoch only.
+        """
+        known = self.partition.fingerprints
+        opened = EpochOpened(writer_id, fresh_key if known is None else known.key)
+        self.partition.evolve(opened, self.tip.sequence + 1)
         self.reigning_writer_id = writer_id
         source = Source(proxy_id="", first_request=0, at_ms=self.tip.at_ms, count=1)
-        return self._chain(self.tip.epoch + 1, [source], [EpochOpened(writer_id)])
+        return self._chain(self.tip.epoch + 1, [source], [opened])
 
     def decide(self, group: Sequence[QueuedFrame]) -> EventsToAppend:
         """Decide all commands of the frames, in order, and chain their events to the tip.

@@ -20,7 +20,7 @@ from contracts.events import (
 from contracts.partitioning import partition_of
 from contracts.rejections import NOT_REMEMBERED, Rejection
 from writer.core.accounts import Accounts
-from writer.core.idempotency import DecidedTransfers, transfer_content, transfer_key
+from writer.core.idempotency import DecidedTransfers, Fingerprints
 
 
 class Partition:
@@ -31,6 +31,8 @@ class Partition:
         self._partition_count = partition_count
         self.accounts = Accounts()
         self.transfers = DecidedTransfers()
+        self.fingerprints: Fingerprints | None = None
+        """Known once the first epoch is opened, so before any command."""
 
     def decide(self, command: Command) -> Event:
         """Answer a command with the event it causes."""
@@ -58,17 +60,25 @@ class Partition:
                 self.accounts.open(
                     event.account_id, event.currency, event.overdraft_limit_minor, sequence
                 )
-            case TransferRepeated() | AccountOpenRepeated() | AccountOpenRejected() | EpochOpened():
+            case EpochOpened():
+                if self.fingerprints is None:
+                    self.fingerprints = Fingerprints(event.fingerprint_key)
+            case TransferRepeated() | AccountOpenRepeated() | AccountOpenRejected():
                 pass
             case _:
                 assert_never(event)
 
     def _remember(self, event: TransferCompleted | TransferRejected, sequence: int) -> None:
+        fingerprints = self._known_fingerprints()
         self.transfers.remember(
-            transfer_key(event.from_account_id, event.transaction_id),
+            fingerprints.name(event.from_account_id, event.transaction_id),
             sequence,
-            transfer_content(event.to_account_id, event.amount_minor, event.currency),
+            fingerprints.content(event.to_account_id, event.amount_minor, event.currency),
         )
+
+    def _known_fingerprints(self) -> Fingerprints:
+        assert self.fingerprints is not None, "a journal begins with an epoch"
+        return self.fingerprints
 
     # --- opening an account ---
 
@@ -94,9 +104,11 @@ class Partition:
     def _decide_transfer(self, command: Transfer) -> Event:
         if not self._owns(command.from_account_id):
             return _rejected(command, Rejection.WRONG_PARTITION)
-        decided = self.transfers.find(transfer_key(command.from_account_id, command.transaction_id))
+        fingerprints = self._known_fingerprints()
+        name = fingerprints.name(command.from_account_id, command.transaction_id)
+        decided = self.transfers.find(name)
         if decided is not None:
-            if decided.content != transfer_content(
+            if decided.content != fingerprints.content(
                 command.to_account_id, command.amount_minor, command.currency
             ):
                 return _rejected(command, Rejection.IDEMPOTENCY_CONFLICT)
