@@ -21,6 +21,12 @@ from broker.port import (
     StoredMessage,
     StreamState,
 )
+from contracts.subjects import (
+    command_stream,
+    command_subject,
+    journal_stream,
+    journal_subject,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -61,14 +67,16 @@ class MemoryServer:
     def __init__(self, now_ns: Callable[[], int]) -> None:
         """now_ns gives the Unix time that stored messages are stamped with."""
         self.now_ns = now_ns
+        self.partition_count: int | None = None
+        """Of the wallet that made its streams here."""
         self.streams: dict[str, _Stream] = {}
         self.subscriptions: dict[str, list[_Subscription]] = {}
         self.services: dict[str, list[_Service]] = {}
         self.turns: dict[str, int] = {}
 
     def add_stream(self, name: str, subject: str) -> None:
-        """Make a stream that stores what is sent to a subject."""
-        self.streams[name] = _Stream(subject)
+        """Make a stream that stores what is sent to a subject, if it is not there yet."""
+        self.streams.setdefault(name, _Stream(subject))
 
     def connect(self) -> "MemoryBroker":
         """A new connection."""
@@ -218,6 +226,16 @@ class MemoryBroker:
             self._send(subject, data)
             answer.set_result(len(stream.messages))
         return answer
+
+    async def provide_streams(self, partition_count: int) -> None:
+        """See the port."""
+        self._check_reachable()
+        if self._server.partition_count not in (None, partition_count):
+            raise BrokerUnfit(f"a wallet of {self._server.partition_count} partitions is here")
+        self._server.partition_count = partition_count
+        for partition in range(partition_count):
+            self._server.add_stream(journal_stream(partition), journal_subject(partition))
+            self._server.add_stream(command_stream(partition), command_subject(partition))
 
     async def follow(
         self, stream: str, *, after: StoredMessage | None, may_rewind: bool = False

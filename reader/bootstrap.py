@@ -19,6 +19,7 @@ from reader.adapters.store_folder import building_file, locked, present_file, pr
 from reader.adapters.store_sqlite import SqliteReadStore
 from reader.config import Settings
 from reader.ports import ReaderFault
+from reader.service.cancelling import cancellable
 from reader.service.following import Follower
 from reader.service.partition import Partition, Threads, journal_end
 
@@ -169,7 +170,7 @@ async def _serve(broker: Broker, partitions: list[Partition], ready: Callable[[]
 async def _start(broker: Broker, partition: Partition, following: asyncio.TaskGroup) -> None:
     """Follow a partition; return when it has caught up and answers queries."""
     end = await journal_end(broker, partition.number)
-    after = await partition.check(broker)
+    after = await cancellable(partition.check(broker))
     following.create_task(partition.follower.run(broker, after))
     await partition.follower.position.reach(end)
     await partition.serve_queries(broker)

@@ -11,6 +11,7 @@ from contracts.results import Result
 from contracts.subjects import journal_stream, result_subject
 from reader.core.projection import Projection
 from reader.core.rows import Cursor
+from reader.service.cancelling import cancellable
 from reader.service.progress import Progress
 from reader.service.storing import Storing
 
@@ -53,7 +54,8 @@ class Follower:
 
         Raise BrokerUnfit if the journal lost what was read, WitnessContradicted likewise.
         """
-        self._following = await broker.follow(journal_stream(self._partition), after=after)
+        stream = journal_stream(self._partition)
+        self._following = await cancellable(broker.follow(stream, after=after))
         try:
             async for messages in self._following:
                 for message in messages:

@@ -39,8 +39,10 @@ class History:
 
     def newest_before(self, account: int, newest: int, before: int) -> TransferRow | None:
         """An account's newest entry before a sequence, given its newest entry of all (0: none)."""
+        if not newest:
+            return None
         if before > newest:
-            return self._transfer(newest) if newest else None
+            return self._transfer(newest)
         row = self._transfer(self._stored.mark_from(account, before) or newest)
         while row.sequence >= before:
             previous = row.previous(account)

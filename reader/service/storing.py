@@ -13,8 +13,9 @@ from reader.service.progress import Progress
 
 _log = logging.getLogger(__name__)
 
-SPACING_S: Final = 0.1
-"""Least time between two groups while rows keep coming: fewer commits for the same rows."""
+SPACING_S: Final = 0.25
+"""Least time between two groups: fewer commits for the same rows. Nobody waits for them, as queries
+find in memory what is not stored yet; a restart projects that much again."""
 GROUP_ROWS: Final = 8_192
 """A group of so many rows is written without waiting."""
 BACKLOG_ROWS_MAX: Final = 65_536

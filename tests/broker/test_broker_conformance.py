@@ -1,7 +1,7 @@
 """What the broker port promises, asked of every implementation in the port's own words.
 
 A new implementation joins by a line in IMPLEMENTATIONS: a context manager that gives a way to
-connect, on a fresh server that holds the empty streams of partition 0.
+connect, on a fresh server.
 """
 
 import asyncio
@@ -18,7 +18,6 @@ import pytest
 
 from broker.memory_broker import MemoryServer
 from broker.nats_broker import NatsBroker
-from broker.nats_streams import provide_streams
 from broker.port import (
     AppendRefused,
     Broker,
@@ -43,8 +42,6 @@ Connect = Callable[[], Awaitable[Broker]]
 async def in_memory(_folder: Path) -> AsyncIterator[Connect]:
     times = count(1_700_000_000_000_000_000)
     server = MemoryServer(lambda: next(times))
-    server.add_stream(JOURNAL, JOURNAL_SUBJECT)
-    server.add_stream(command_stream(0), command_subject(0))
 
     async def connect() -> Broker:
         return server.connect()
@@ -67,9 +64,7 @@ async def over_nats(folder: Path) -> AsyncIterator[Connect]:
         return await NatsBroker.connect(f"nats://127.0.0.1:{port}", name="test", role="test")
 
     try:
-        first = await _when_there(connect)
-        await provide_streams(first.api, 1)
-        await first.close()
+        await (await _when_there(connect)).close()
         yield connect
     finally:
         server.terminate()
@@ -106,6 +101,7 @@ async def connect(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
             return connections[-1]
 
         try:
+            await (await connect()).provide_streams(1)
             async with asyncio.timeout(4 * DEADLINE_S):
                 yield connect
         finally:
@@ -175,6 +171,16 @@ async def test_a_stream_that_does_not_exist_is_a_fault(connect: Connect) -> None
     broker = await connect()
     with pytest.raises(BrokerFault):
         await broker.stream_state("NO_SUCH")
+
+
+async def test_streams_are_made_once(connect: Connect) -> None:
+    """A second call finds what is there; for another number of partitions it refuses."""
+    broker = await connect()
+    await _append(broker, b"a", 0)
+    await broker.provide_streams(1)
+    assert (await broker.stream_state(JOURNAL)).last_sequence == 1
+    with pytest.raises(BrokerUnfit):
+        await (await connect()).provide_streams(2)
 
 
 # --- following ---

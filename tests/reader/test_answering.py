@@ -1,0 +1,287 @@
+"""Every answer is what the naive books say, wherever the rows are just then."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contracts.commands import OpenAccount
+from contracts.queries import (
+    AccountAnswer,
+    AccountQuery,
+    Answer,
+    EntriesAnswer,
+    EntriesQuery,
+    Missing,
+    NotFound,
+    Query,
+    TransferAnswer,
+    TransferQuery,
+)
+from contracts.rejections import Rejection
+from reader.core.projection import MARK_DISTANCE
+from reader.service.answering import Answering
+from reader.service.history import History
+from reader.service.progress import Progress
+from tests.reader.conftest import (
+    ACCOUNT_IDS,
+    TRANSACTION_IDS,
+    Books,
+    Desk,
+    Journals,
+    Running,
+    Writer,
+    busy_writer,
+    transfer,
+    written,
+    written_frames,
+)
+
+account_ids = st.sampled_from((*ACCOUNT_IDS, "nobody"))
+sequences = st.integers(-1, 60)
+moments = st.integers(-2, 30).map(lambda passed: 1_700_000_000_000 + passed)
+
+queries = st.lists(
+    st.one_of(
+        st.builds(AccountQuery, account_ids),
+        st.builds(AccountQuery, account_ids, at_ms=moments),
+        st.builds(AccountQuery, account_ids, at_sequence=sequences),
+        st.builds(
+            EntriesQuery, account_ids, st.integers(1, 4), st.one_of(st.none(), st.integers(-1, 60))
+        ),
+        st.builds(TransferQuery, account_ids, st.sampled_from(TRANSACTION_IDS)),
+    ),
+    min_size=10,
+    max_size=20,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(written_frames, queries, st.data())
+def test_answers_are_those_of_the_books(frames: list, asked: list, data: st.DataObject) -> None:  # type: ignore[type-arg] # drawn
+    writer = written(frames)
+    with TemporaryDirectory() as folder:
+        desk = Desk(Path(folder) / "store.sqlite")
+        for frame in writer.frames:
+            desk.take(frame)
+            _store_some(desk, data.draw(st.integers(0, 3)))
+        asyncio.run(_check(desk, writer.books, asked))
+        desk.store.close()
+
+
+def _store_some(desk: Desk, choice: int) -> None:
+    """Leave rows pending, being written, written or indexed."""
+    unstored = desk.unstored
+    if choice and unstored.writing is not None:
+        desk.store.write(unstored.writing)
+        unstored.written()
+    if choice and unstored.pending.cursor is not None:
+        group = unstored.take()
+        if choice > 1:
+            desk.store.write(group)
+            unstored.written()
+    if choice > 2 and unstored.writing is None:
+        desk.store.tidy(at_once=True)
+
+
+async def _check(desk: Desk, books: Books, asked: list[Query]) -> None:
+    tip = len(books.facts)
+    with ThreadPoolExecutor(1) as threads:
+        answering = Answering(
+            0,
+            desk.projection,
+            Progress(tip),
+            present=desk.history,
+            past=History(desk.unstored, desk.store.reading()),
+            threads=threads,
+        )
+        for query in asked:
+            if isinstance(query, AccountQuery) and (query.at_sequence or 0) > tip:
+                continue  # it waits, see below
+            assert await answering.answer(query) == _expected(books, query, tip), query
+
+
+def _expected(books: Books, query: Query, tip: int) -> Answer:
+    match query:
+        case AccountQuery():
+            sequence = tip
+            if query.at_ms is not None:
+                sequence = books.sequence_at(query.at_ms)
+            elif query.at_sequence is not None:
+                sequence = max(query.at_sequence, 0)
+            return books.account(query.account_id, sequence, tip=tip)
+        case EntriesQuery():
+            if books.opening(query.account_id) is None:
+                return NotFound(0, tip, Missing.ACCOUNT)
+            return books.entries(query.account_id, query.limit, query.before_sequence, tip=tip)
+        case TransferQuery():
+            return books.transfer(query.from_account_id, query.transaction_id, tip=tip)
+
+
+@pytest.mark.parametrize("limit", [1, 7, 50, 500])
+async def test_pages_of_a_long_statement_join_without_a_gap(tmp_path: Path, limit: int) -> None:
+    """Each page goes on where the one before ended, to the first entry of all."""
+    journals, writer = Journals(), busy_writer(300)
+    await journals.append(writer.frames)
+    tip = writer.tip.sequence
+    async with Running(journals, tmp_path) as reader:
+        for account_id in ACCOUNT_IDS:
+            before, entries = None, []
+            while True:
+                page = await reader.ask(EntriesQuery(account_id, limit, before))
+                assert page == writer.books.entries(account_id, limit, before, tip=tip)
+                assert isinstance(page, EntriesAnswer)
+                entries += page.entries
+                if page.next_before_sequence is None:
+                    break
+                before = page.next_before_sequence
+            everything = writer.books.entries(account_id, 1_000, None, tip=tip)
+            assert entries == everything.entries
+
+
+@pytest.mark.parametrize("before", [None, 0, -1, 1, 99])
+async def test_an_account_without_entries_has_one_empty_page(
+    tmp_path: Path, before: int | None
+) -> None:
+    """Found by the property above: before 0 once looked for an entry of sequence 0."""
+    journals, writer = Journals(), _opened()
+    await journals.append(writer.frames)
+    async with Running(journals, tmp_path) as reader:
+        page = await reader.ask(EntriesQuery("anna", 10, before))
+        assert page == EntriesAnswer(0, writer.tip.sequence, "USD", [], None)
+
+
+def test_a_page_deep_in_a_long_statement_is_found_in_few_steps(tmp_path: Path) -> None:
+    """The marks lead there: it does not matter how many entries came after."""
+    writer = busy_writer(400)
+    desk = Desk(tmp_path / "store.sqlite")
+    desk.take_all(writer.frames)
+    desk.store_pending()
+    issuer = desk.projection.account("issuer")
+    assert issuer is not None
+    reads: list[str] = []
+    desk.store._connections[-1].set_trace_callback(reads.append)  # noqa: SLF001  # counts what is read
+    for before in range(issuer.newest_sequence + 1):
+        reads.clear()
+        desk.history.newest_before(issuer.number, issuer.newest_sequence, before)
+        assert len(reads) <= MARK_DISTANCE + 2
+    desk.store.close()
+
+
+async def test_a_balance_at_every_past_sequence(tmp_path: Path) -> None:
+    """Half of the journal is stored and indexed, the rest is new."""
+    journals, writer = Journals(), busy_writer(300)
+    tip = writer.tip.sequence
+    await journals.append(writer.frames[:20])
+    async with Running(journals, tmp_path):
+        pass
+    await journals.append(writer.frames[20:])
+    async with Running(journals, tmp_path) as reader:
+        for sequence in range(tip + 1):
+            answer = await reader.ask(AccountQuery("anna", at_sequence=sequence))
+            assert answer == writer.books.account("anna", sequence, tip=tip)
+
+
+async def test_a_query_waits_for_the_sequence_that_it_demands(tmp_path: Path) -> None:
+    journals, writer = Journals(), _opened()
+    await journals.append(writer.frames)
+    frame = writer.write([("p1", 1, [transfer("issuer", "anna", 7, "t1")])])
+    tip = writer.tip.sequence
+    async with Running(journals, tmp_path) as reader:
+        waiting = [
+            asyncio.create_task(reader.ask(query))
+            for query in (
+                AccountQuery("anna", min_sequence=tip),
+                AccountQuery("anna", at_sequence=tip),
+                EntriesQuery("anna", 10, min_sequence=tip),
+                TransferQuery("issuer", "t1", min_sequence=tip),
+            )
+        ]
+        assert await reader.ask(AccountQuery("anna")) == writer.books.account("anna", 3, tip=tip)
+        assert not any(task.done() for task in waiting)
+        await journals.append([frame])
+        now, then, entries, outcome = [await task for task in waiting]
+        assert now == then == writer.books.account("anna", tip, tip=tip)
+        assert entries == writer.books.entries("anna", 10, None, tip=tip)
+        assert outcome == writer.books.transfer("issuer", "t1", tip=tip)
+
+
+async def test_a_sequence_that_does_not_come_is_said_to_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reader.service.answering.QUERY_WAIT_S", 0.01)
+    journals, writer = Journals(), _opened()
+    await journals.append(writer.frames)
+    async with Running(journals, tmp_path) as reader:
+        answer = await reader.ask(AccountQuery("anna", min_sequence=2**62))
+        assert answer == NotFound(0, writer.tip.sequence, Missing.SEQUENCE)
+
+
+async def test_a_transfer_that_is_waited_for_is_told_when_it_comes(tmp_path: Path) -> None:
+    """A refusal that does not use up the name is not yet its outcome."""
+    journals, writer = Journals(), _opened()
+    await journals.append(writer.frames)
+    async with Running(journals, tmp_path) as reader:
+        waiting = asyncio.create_task(reader.ask(TransferQuery("issuer", "t1", wait_ms=9_000)))
+        refused = [transfer("issuer", "elsewhere", 7, "t1")]
+        await journals.append([writer.write([("p1", 1, refused)])])
+        await reader.reach(writer.tip.sequence)
+        assert not waiting.done()
+        await journals.append([writer.write([("p1", 1, [transfer("issuer", "anna", 7, "t1")])])])
+        answer = await waiting
+        assert isinstance(answer, TransferAnswer)
+        assert (answer.sequence, answer.balance_minor) == (writer.tip.sequence, -7)
+
+
+async def test_a_transfer_that_does_not_come_in_time_is_missing(tmp_path: Path) -> None:
+    journals, writer = Journals(), _opened()
+    await journals.append(writer.frames)
+    async with Running(journals, tmp_path) as reader:
+        answer = await reader.ask(TransferQuery("issuer", "t1", wait_ms=10))
+        assert answer == NotFound(0, writer.tip.sequence, Missing.TRANSFER)
+
+
+async def test_a_refused_transfer_is_found_by_its_name(tmp_path: Path) -> None:
+    """Also when neither account exists, and after a restart."""
+    journals, writer = Journals(), _opened()
+    writer.write([("p1", 1, [transfer("nobody", "no-one", 7, "t1")])])
+    await journals.append(writer.frames)
+    for _ in range(2):
+        async with Running(journals, tmp_path) as reader:
+            answer = await reader.ask(TransferQuery("nobody", "t1"))
+            assert isinstance(answer, TransferAnswer)
+            assert answer.rejection is Rejection.FROM_ACCOUNT_NOT_FOUND
+            assert answer.to_account_id == "no-one"
+
+
+async def test_a_future_time_is_now(tmp_path: Path) -> None:
+    journals, writer = Journals(), _opened()
+    await journals.append(writer.frames)
+    async with Running(journals, tmp_path) as reader:
+        for at_ms in (writer.at_ms, 2**63 - 1):
+            answer = await reader.ask(AccountQuery("anna", at_ms=at_ms))
+            assert isinstance(answer, AccountAnswer)
+            assert answer.sequence == writer.tip.sequence
+
+
+async def test_numbers_beyond_any_column_are_answered_too(tmp_path: Path) -> None:
+    journals, writer = Journals(), _opened()
+    await journals.append(writer.frames)
+    async with Running(journals, tmp_path) as reader:
+        lowest = -(2**63)
+        page = await reader.ask(EntriesQuery("anna", 10**9, 2**64 - 1))
+        assert page == writer.books.entries("anna", 10, None, tip=writer.tip.sequence)
+        moment = await reader.ask(AccountQuery("anna", at_sequence=lowest))
+        assert moment == NotFound(0, 0, Missing.MOMENT)
+        moment = await reader.ask(AccountQuery("anna", at_ms=lowest))
+        assert moment == NotFound(0, 0, Missing.MOMENT)
+
+
+def _opened() -> Writer:
+    writer = Writer()
+    writer.write([("p1", 1, [OpenAccount("issuer", "USD", 100), OpenAccount("anna", "USD", 0)])])
+    return writer
