@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 _API_TIMEOUT_S: Final = 5.0
 _APPEND_TIMEOUT_S: Final = 5.0
+_CONNECT_TIMEOUT_S: Final = 10.0
 _RECONNECT_WAIT_S: Final = 0.1
 _NO_MESSAGE: Final = 10037
 
@@ -48,7 +49,7 @@ class NatsBroker:
 
     @classmethod
     async def connect(cls, url: str, *, name: str, role: str) -> Self:
-        """Connect as a role, whose inbox is its own; raise BrokerFault if nobody is there.
+        """Connect as a role, whose inbox is its own; raise BrokerFault if that takes too long.
 
         Nothing is buffered while disconnected (pending_size=-1): a frame that leaves late would
         be a deposed writer's frame.
@@ -56,25 +57,27 @@ class NatsBroker:
         client = Client()
         broker = cls(client)
         try:
-            await client.connect(
-                url,
-                name=name,
-                inbox_prefix=f"_INBOX_{role}",
-                pending_size=-1,
-                allow_reconnect=True,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=_RECONNECT_WAIT_S,  # type: ignore[arg-type] # takes floats
-                connect_timeout=2,
-                ping_interval=5,
-                max_outstanding_pings=2,
-                error_cb=broker._on_error,
-                disconnected_cb=broker._on_disconnected,
-                reconnected_cb=broker._on_reconnected,
-                closed_cb=broker._on_closed,
-            )
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                await client.connect(
+                    url,
+                    name=name,
+                    inbox_prefix=f"_INBOX_{role}",
+                    pending_size=-1,
+                    allow_reconnect=True,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=_RECONNECT_WAIT_S,  # type: ignore[arg-type] # takes floats
+                    connect_timeout=2,
+                    ping_interval=5,
+                    max_outstanding_pings=2,
+                    error_cb=broker._on_error,
+                    disconnected_cb=broker._on_disconnected,
+                    reconnected_cb=broker._on_reconnected,
+                    closed_cb=broker._on_closed,
+                )
         except (OSError, nats.errors.Error, TimeoutError) as error:
             where = urlsplit(url).netloc.rpartition("@")[2]
-            raise BrokerFault(f"No broker at {where}: {error!r}") from error
+            await client.close()
+            raise BrokerFault(f"no broker at {where}, or it does not know us: {error!r}") from error
         check_version(client._server_info["version"])  # noqa: SLF001  # else only a parsed triple
         await broker._appends.start()
         return broker
@@ -161,6 +164,8 @@ class NatsBroker:
                 await message.respond(await handler(message.data))
             except nats.errors.Error as error:
                 _log.warning("%s: answer not sent: %r", subject, error)
+            except Exception:  # noqa: BLE001  # logged whole; the asker times out
+                _log.exception("%s: no answer", subject)
 
         async def received(message: Msg) -> None:
             task = asyncio.create_task(answer(message))
@@ -172,9 +177,11 @@ class NatsBroker:
     async def request(self, subject: str, data: bytes, *, timeout_s: float) -> bytes:
         """See the port."""
         try:
-            return (await self._client.request(subject, data, timeout=timeout_s)).data
+            answer = await self._client.request(subject, data, timeout=timeout_s)
         except (nats.errors.Error, TimeoutError) as error:
             raise NoResponse(f"{subject}: {error!r}") from error
+        _heed_cancellation()
+        return answer.data
 
     async def request_all(self, subject: str, data: bytes, *, timeout_s: float) -> list[bytes]:
         """See the port."""
@@ -232,6 +239,13 @@ class NatsBroker:
 
     async def _on_closed(self) -> None:
         self._closed.set()
+
+
+def _heed_cancellation() -> None:
+    """In Python 3.11 a wait inside nats-py may swallow a cancellation (CPython issue 86296)."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _unix_ns(rfc3339: str) -> int:

@@ -9,7 +9,7 @@ import msgspec
 from broker.port import Broker, Disconnected, NoResponse
 from contracts.commands import Command
 from contracts.frames import COMMAND_FRAME, RESULT_FRAME, Undecodable
-from contracts.limits import COMMAND_FRAME_COMMANDS_MAX, HELD_REQUESTS_MAX, WAIT_MS_DEFAULT
+from contracts.limits import HELD_REQUESTS_MAX, WAIT_MS_DEFAULT
 from contracts.partitioning import partition_of
 from contracts.queries import (
     Answer,
@@ -122,10 +122,11 @@ class BrokerGateway:
     # --- sending ---
 
     def _gather(self, partition: int) -> None:
-        """Send what waits, once a turn of the event loop brings no more of it.
+        """Send what waits, once a turn of the event loop brings no more, or half of all waits.
 
         Clients that are answered together ask again together: a frame that left with the first
-        of them would be a small one, and each frame costs an fsync.
+        of them would be a small one, and each frame costs an fsync. With one half out and one
+        half gathering, writer and reader work while this process speaks HTTP.
         """
         if not self._is_gathering[partition] and self._held.waiting_count(partition):
             self._is_gathering[partition] = True
@@ -133,7 +134,7 @@ class BrokerGateway:
 
     def _gather_on(self, partition: int, count_before: int) -> None:
         count = self._held.waiting_count(partition)
-        if count_before < count < COMMAND_FRAME_COMMANDS_MAX:
+        if count_before < count < len(self._held) // 2:
             self._loop.call_soon(self._gather_on, partition, count)
         else:
             self._is_gathering[partition] = False

@@ -15,13 +15,19 @@ from broker.port import Broker, BrokerFault
 from broker.witness import Witness, witness_path
 from contracts.status import ReaderStatus, encode_status
 from contracts.subjects import status_subject
-from reader.adapters.store_folder import building_file, locked, present_file, promote
+from reader.adapters.store_folder import (
+    building_file,
+    locked,
+    present_file,
+    promote,
+    store_folder,
+)
 from reader.adapters.store_sqlite import SqliteReadStore
-from reader.config import Settings
 from reader.ports import ReaderFault
-from reader.service.cancelling import cancellable
 from reader.service.following import Follower
 from reader.service.partition import Partition, Threads, journal_end
+from runtime.process import say_ready
+from runtime.settings import ServiceSettings, read_service_settings
 
 _log = logging.getLogger(__name__)
 
@@ -29,48 +35,50 @@ _ROLE: Final = "reader"
 _PROGRESS_STEPS: Final = 20
 
 
-async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+async def serve(stop: asyncio.Event) -> None:
+    """Read, on the settings of the environment, until `stop` is set."""
+    settings = read_service_settings(os.environ)
+    connecting = asyncio.ensure_future(_connect(settings))
+    if not await _done_before(stop, connecting):
+        return
+    broker = connecting.result()
+    try:
+        await serve_on(broker, settings, stop, say_ready)
+    finally:
+        await broker.close()
+
+
+async def serve_on(
+    broker: Broker, settings: ServiceSettings, stop: asyncio.Event, ready: Callable[[], None]
+) -> None:
     """Follow, push, store and answer until `stop` is set; then flush and close.
 
     `ready` is called once, when the journals are caught up with as they stood at the start.
     Raise ReaderUnfit, BrokerUnfit, WitnessDamaged or WitnessContradicted if a restart does not
     help, in a group with whatever else failed.
     """
-    connecting = asyncio.ensure_future(_connect(settings))
-    if not await _done_before(stop, connecting):
-        return
-    broker = connecting.result()
-    try:
-        await serve_on(broker, settings, stop, ready)
-    finally:
-        await broker.close()
-
-
-async def serve_on(
-    broker: Broker, settings: Settings, stop: asyncio.Event, ready: Callable[[], None]
-) -> None:
-    """Do as `serve` does on a connection that is the caller's."""
-    folder = settings.store_dir
+    folder = store_folder(settings.data_dir)
+    numbers = range(settings.partition_count)
     with locked(folder, "lock"):
-        paths = {number: present_file(folder, number) for number in range(settings.partitions)}
+        paths = {number: present_file(folder, number) for number in numbers}
         witnesses = {number: witness_path(settings.data_dir, number, _ROLE) for number in paths}
         with _opened(paths, witnesses) as partitions:
             await _run(broker, partitions, stop, ready)
 
 
-async def rebuild(settings: Settings, stop: asyncio.Event) -> None:
-    """Make the read store anew from the journals, beside the present one.
+async def rebuild(stop: asyncio.Event) -> None:
+    """Rebuild, on the settings of the environment.
 
-    A reader that runs meanwhile goes on with its own files and takes the new ones at its next
-    start. Raise as `serve` does, and ReaderFault if it is stopped: then nothing has changed.
+    Raise ReaderFault if it is stopped before the end: then nothing has changed.
     """
+    settings = read_service_settings(os.environ)
     if not await _done_before(stop, work := asyncio.ensure_future(_rebuild(settings))):
         raise ReaderFault("stopped before the read store was rebuilt; the present one still counts")
     work.result()
     _log.info("rebuilt; a reader that runs now takes the new read store at its next start")
 
 
-async def _rebuild(settings: Settings) -> None:
+async def _rebuild(settings: ServiceSettings) -> None:
     broker = await _connect(settings)
     try:
         await rebuild_on(broker, settings)
@@ -78,10 +86,14 @@ async def _rebuild(settings: Settings) -> None:
         await broker.close()
 
 
-async def rebuild_on(broker: Broker, settings: Settings) -> None:
-    """Do as `rebuild` does on a connection that is the caller's."""
-    folder = settings.store_dir
-    numbers = range(settings.partitions)
+async def rebuild_on(broker: Broker, settings: ServiceSettings) -> None:
+    """Make the read store anew from the journals, beside the present one.
+
+    A reader that runs meanwhile goes on with its own files and takes the new ones at its next
+    start. Raise as `serve_on` does.
+    """
+    folder = store_folder(settings.data_dir)
+    numbers = range(settings.partition_count)
     with locked(folder, "rebuild.lock"):
         for number in numbers:
             with _opened({number: building_file(folder, number)}, {}) as (partition,):
@@ -90,7 +102,7 @@ async def rebuild_on(broker: Broker, settings: Settings) -> None:
             promote(folder, number)
 
 
-async def _connect(settings: Settings) -> NatsBroker:
+async def _connect(settings: ServiceSettings) -> NatsBroker:
     return await NatsBroker.connect(settings.nats_url, name=_process_name(), role=_ROLE)
 
 
@@ -170,7 +182,7 @@ async def _serve(broker: Broker, partitions: list[Partition], ready: Callable[[]
 async def _start(broker: Broker, partition: Partition, following: asyncio.TaskGroup) -> None:
     """Follow a partition; return when it has caught up and answers queries."""
     end = await journal_end(broker, partition.number)
-    after = await cancellable(partition.check(broker))
+    after = await partition.check(broker)
     following.create_task(partition.follower.run(broker, after))
     await partition.follower.position.reach(end)
     await partition.serve_queries(broker)

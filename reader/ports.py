@@ -1,19 +1,20 @@
 """What the reader needs of a read store, and the faults that stop or slow it.
 
-ReaderFault
-├── StoreFault      writing failed now (disk full, …); nothing of it was written: try again
-└── ReaderUnfit     a restart does not cure it; the message says what to do
-    ├── StoreUnfit      the read store is damaged or not ours
-    └── JournalInDoubt  the journal is not the one that was projected before
+ReaderFault         an operating failure
+└── StoreFault      writing failed now (disk full, …); nothing of it was written: try again
+ReaderUnfit         a restart does not cure it; the message says what to do
+├── StoreUnfit      the read store is damaged or not ours
+└── JournalInDoubt  the journal is not the one that was projected before
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from reader.core.rows import AccountRow, Cursor, Group, Name, RecordedRow
+from runtime.process import Fault, Unfit
 
 
-class ReaderFault(Exception):
+class ReaderFault(Fault):
     """An operating failure of this process."""
 
 
@@ -21,7 +22,7 @@ class StoreFault(ReaderFault):
     """The store could not write; it is as it was before."""
 
 
-class ReaderUnfit(ReaderFault):
+class ReaderUnfit(Unfit):
     """This process must not run. The message is for its operator."""
 
 

@@ -10,12 +10,15 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 import uvloop
 
-from broker.port import BrokerUnfit
+from broker.port import BrokerFault, BrokerUnfit
+from broker.witness import WitnessContradicted, WitnessDamaged
+
+_log = logging.getLogger(__name__)
 
 EXIT_UNFIT: Final = 78
 """EX_CONFIG of sysexits.h."""
@@ -28,19 +31,50 @@ class Unfit(Exception):
     """The process must not run as things are; the message says what to do."""
 
 
+_UNFIT: Final = (Unfit, BrokerUnfit, WitnessContradicted, WitnessDamaged)
+
+
+class Fault(Exception):
+    """An operating failure that a restart may cure."""
+
+
 def run_service(name: str, serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Run `serve(stop)` on uvloop until it returns, which it does after stop is set."""
     if not __debug__:
-        print(f"{name}: do not run with python -O: asserts guard the money.", file=sys.stderr)
-        sys.exit(EXIT_UNFIT)
+        sys.exit(_refused(f"{name}: do not run with python -O: asserts guard the money."))
     logging.basicConfig(
         level=logging.INFO, format=f"%(asctime)s {name} %(levelname)s %(name)s: %(message)s"
     )
     try:
         uvloop.run(_until_stopped(serve))
-    except (Unfit, BrokerUnfit) as refusal:
-        print(f"{name}: {refusal}", file=sys.stderr)
-        sys.exit(EXIT_UNFIT)
+    except Exception as error:  # noqa: BLE001  # the exit code is decided here, nothing is hidden
+        sys.exit(_exit_code(name, list(_causes(error))))
+
+
+def _exit_code(name: str, causes: list[Exception]) -> int:
+    for cause in causes:
+        if isinstance(cause, _UNFIT):
+            return _refused(f"{name}: {cause}")
+    for cause in causes:
+        if isinstance(cause, (BrokerFault, Fault)):
+            _log.error("%s", cause)
+        else:
+            _log.critical("a bug stopped the %s", name, exc_info=cause)
+    return 1
+
+
+def _causes(error: Exception) -> Iterator[Exception]:
+    """What failed, out of the groups that task groups make."""
+    if isinstance(error, ExceptionGroup):
+        for inner in error.exceptions:
+            yield from _causes(inner)
+    else:
+        yield error
+
+
+def _refused(sentence: str) -> int:
+    sys.stderr.write(f"{sentence}\n")
+    return EXIT_UNFIT
 
 
 def say_ready() -> None:

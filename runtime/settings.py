@@ -27,18 +27,18 @@ def read_service_settings(environment: Mapping[str, str]) -> ServiceSettings:
         nats_url=environment.get("EWALLET_NATS_URL", "nats://127.0.0.1:4222"),
         nats_monitor_url=environment.get("EWALLET_NATS_MONITOR_URL", "http://127.0.0.1:8222"),
         partition_count=read_number(
-            environment, "EWALLET_PARTITIONS", default=1, least=1, most=PARTITION_COUNT_MAX
+            environment, "EWALLET_PARTITIONS", default=None, least=1, most=PARTITION_COUNT_MAX
         ),
         data_dir=Path(environment.get("EWALLET_DATA_DIR", DATA_DIR_DEFAULT)),
     )
 
 
 def read_number(
-    environment: Mapping[str, str], name: str, *, default: int, least: int, most: int
+    environment: Mapping[str, str], name: str, *, default: int | None, least: int, most: int
 ) -> int:
-    """A whole number within bounds, or Unfit."""
+    """A whole number within bounds, or Unfit; so is a missing one without a default."""
     text = environment.get(name, "")
-    if not text:
+    if not text and default is not None:
         return default
     if not (text.isascii() and text.isdigit()) or not least <= int(text) <= most:
         raise Unfit(f"{name} must be a whole number from {least} to {most}, not {text!r}.")

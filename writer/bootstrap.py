@@ -8,10 +8,10 @@ from typing import Any
 
 from broker.nats_broker import NatsBroker
 from broker.nats_streams import check_sync_always
-from broker.witness import Witness, WitnessDamaged, witness_path
+from broker.witness import Witness, witness_path
 from contracts.status import WriterStatus, encode_status
 from contracts.subjects import status_subject
-from runtime.process import Unfit, say_ready
+from runtime.process import say_ready
 from runtime.settings import ServiceSettings, read_service_settings
 from writer.core.idempotency import FINGERPRINT_KEY_BYTES
 from writer.service import PartitionWriter
@@ -40,10 +40,7 @@ def _partition_writer(
 ) -> PartitionWriter:
     path = witness_path(settings.data_dir, partition, "writer")
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        witness = Witness(path)
-    except WitnessDamaged as damage:
-        raise Unfit(f"Partition {partition}: {damage}.") from damage
+    witness = Witness(path)
     return PartitionWriter(
         broker,
         partition,

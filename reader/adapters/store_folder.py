@@ -89,3 +89,8 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def store_folder(data_dir: Path) -> Path:
+    """Where the read store lies in a data folder; one reader process uses it at a time."""
+    return data_dir / "reader"

@@ -11,7 +11,6 @@ from contracts.results import Result
 from contracts.subjects import journal_stream, result_subject
 from reader.core.projection import Projection
 from reader.core.rows import Cursor
-from reader.service.cancelling import cancellable
 from reader.service.progress import Progress
 from reader.service.storing import Storing
 
@@ -55,7 +54,7 @@ class Follower:
         Raise BrokerUnfit if the journal lost what was read, WitnessContradicted likewise.
         """
         stream = journal_stream(self._partition)
-        self._following = await cancellable(broker.follow(stream, after=after))
+        self._following = await broker.follow(stream, after=after)
         try:
             async for messages in self._following:
                 for message in messages:

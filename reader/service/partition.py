@@ -15,7 +15,6 @@ from reader.core.projection import Projection
 from reader.core.unstored import Unstored
 from reader.ports import ReadStore
 from reader.service.answering import Answering
-from reader.service.cancelling import cancellable
 from reader.service.following import Follower
 from reader.service.history import History
 from reader.service.journal_check import Known, check_journal
@@ -108,7 +107,7 @@ async def journal_end(broker: Broker, partition: int) -> int:
     is_told = False
     while True:
         try:
-            return (await cancellable(broker.stream_state(stream))).last_sequence
+            return (await broker.stream_state(stream)).last_sequence
         except BrokerUnfit:
             raise
         except BrokerFault as fault:

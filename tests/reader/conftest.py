@@ -48,11 +48,11 @@ from contracts.results import Result
 from contracts.subjects import journal_stream, journal_subject, query_subject, result_subject
 from reader.adapters.store_sqlite import SqliteReadStore
 from reader.bootstrap import serve_on
-from reader.config import Settings
 from reader.core.projection import Projection
 from reader.core.rows import Cursor
 from reader.core.unstored import Unstored
 from reader.service.history import History
+from runtime.settings import ServiceSettings
 
 START_MS: Final = 1_700_000_000_000
 
@@ -451,7 +451,9 @@ class Running:
     """A whole reader on the journals of a memory server, from ready to stopped."""
 
     def __init__(self, journals: Journals, folder: Path, partitions: int = 1) -> None:
-        self.settings = Settings(nats_url="memory", partitions=partitions, data_dir=folder)
+        self.settings = ServiceSettings(
+            nats_url="memory", nats_monitor_url="", partition_count=partitions, data_dir=folder
+        )
         self.connection = journals.server.connect()
         self.client = journals.server.connect()
         self.pushed: dict[str, list[Result]] = {}

@@ -178,7 +178,7 @@ async def test_what_a_restart_does_not_cure_is_said_in_one_sentence(wallet: Wall
     path.write_bytes(sound)
     await _refuses(await wallet.start(EWALLET_PARTITIONS="zero"), "EWALLET_PARTITIONS")
     await _refuses(await wallet.start("rebuilt"), "only `rebuild`")
-    await _refuses(await wallet.start(python=["-O"]), "without -O")
+    await _refuses(await wallet.start(python=["-O"]), "python -O")
     running = await wallet.start()
     await _ready(running)
     await _refuses(await wallet.start(), "EWALLET_DATA_DIR")

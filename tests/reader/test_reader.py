@@ -13,12 +13,12 @@ from contracts.queries import AccountQuery, EntriesQuery
 from contracts.results import Result
 from contracts.status import ReaderStatus, decode_status
 from contracts.subjects import journal_stream, status_subject
-from reader.adapters.store_folder import present_file
+from reader.adapters.store_folder import present_file, store_folder
 from reader.adapters.store_sqlite import SqliteReadStore
 from reader.bootstrap import rebuild_on, serve_on
-from reader.config import Settings
 from reader.core.rows import Group
 from reader.ports import JournalInDoubt, ReaderUnfit, StoreFault
+from runtime.settings import ServiceSettings
 from tests.reader.conftest import (
     Journals,
     Running,
@@ -135,7 +135,7 @@ async def test_a_rebuilt_store_equals_the_one_that_grew(tmp_path: Path) -> None:
         await rebuild_on(journals.server.connect(), reader.settings)
         page = await reader.ask(EntriesQuery("anna", 500))
         assert page == writer.books.entries("anna", 500, None, tip=writer.tip.sequence)
-        folder = reader.settings.store_dir
+        folder = store_folder(reader.settings.data_dir)
     grown, rebuilt = (
         folder / f"partition-0.generation-{generation}.sqlite" for generation in (1, 2)
     )
@@ -153,9 +153,11 @@ async def test_a_rebuild_that_is_stopped_leaves_the_present_store(tmp_path: Path
     journals, writer = Journals(), busy_writer(30)
     await journals.append(writer.frames)
     async with Running(journals, tmp_path) as reader:
-        folder = reader.settings.store_dir
+        folder = store_folder(reader.settings.data_dir)
     before, present = dump(present_file(folder, 0)), present_file(folder, 0)
-    wider = Settings(nats_url="memory", partitions=2, data_dir=tmp_path)
+    wider = ServiceSettings(
+        nats_url="memory", nats_monitor_url="", partition_count=2, data_dir=tmp_path
+    )
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(rebuild_on(journals.server.connect(), wider), 0.3)
     assert dump(folder / "partition-0.building.sqlite") == before
@@ -182,7 +184,7 @@ async def test_a_journal_that_ends_before_the_cursor_is_refused(tmp_path: Path) 
     first = EVENT_FRAME.decode(writer.frames[-2]).first_sequence
     words = rf"Partition 0: .* sequences from {first} to {writer.tip.sequence} are in doubt"
     await _refused(journals, settings, words)
-    present_file(settings.store_dir, 0).unlink()
+    present_file(store_folder(settings.data_dir), 0).unlink()
     await _refused(journals, settings, words)
 
 
@@ -191,7 +193,7 @@ async def test_a_journal_that_tells_another_story_is_refused(tmp_path: Path) -> 
     await journals.append(writer.frames)
     async with Running(journals, tmp_path) as reader:
         settings = reader.settings
-    before = dump(present_file(settings.store_dir, 0))
+    before = dump(present_file(store_folder(settings.data_dir), 0))
     first = EVENT_FRAME.decode(writer.frames[-1]).first_sequence
     journals.server.lose_tail(journal_stream(0), 1)
     other = busy_writer(63)
@@ -199,7 +201,7 @@ async def test_a_journal_that_tells_another_story_is_refused(tmp_path: Path) -> 
     other.write([("p2", 1, [transfer("issuer", "anna", 5, "other")] * 9)])
     await journals.append(other.frames[-1:])
     await _refused(journals, settings, rf"sequences from {first} on are in doubt")
-    assert dump(present_file(settings.store_dir, 0)) == before
+    assert dump(present_file(store_folder(settings.data_dir), 0)) == before
 
 
 async def test_a_journal_that_loses_what_was_read_stops_the_reader(tmp_path: Path) -> None:
@@ -239,12 +241,12 @@ async def test_a_store_that_fails_for_a_while_delays_nothing_but_itself(
             assert page == writer.books.entries("anna", 500, None, tip=writer.tip.sequence)
             is_full = False
     assert "disk is full" in caplog.text
-    grown = present_file(reader.settings.store_dir, 0)
+    grown = present_file(store_folder(reader.settings.data_dir), 0)
     await rebuild_on(journals.server.connect(), reader.settings)
-    assert dump(grown) == dump(present_file(reader.settings.store_dir, 0))
+    assert dump(grown) == dump(present_file(store_folder(reader.settings.data_dir), 0))
 
 
-async def _refused(journals: Journals, settings: Settings, words: str) -> None:
+async def _refused(journals: Journals, settings: ServiceSettings, words: str) -> None:
     with pytest.raises(ExceptionGroup) as refusal:
         await serve_on(journals.server.connect(), settings, asyncio.Event(), lambda: None)
     assert refusal.group_contains(JournalInDoubt, match=words)
