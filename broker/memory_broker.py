@@ -293,6 +293,11 @@ class MemoryBroker:
         for task in self._tasks:
             task.cancel()
 
+    async def connected(self) -> None:
+        """See the port."""
+        while not self.is_connected:
+            await self.changed.wait()
+
     async def closed(self) -> None:
         """See the port."""
         await self._closed.wait()

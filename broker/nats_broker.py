@@ -42,9 +42,10 @@ class NatsBroker:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._appends = Appends(client, timeout_s=_APPEND_TIMEOUT_S)
-        self._followings: list[NatsFollowing] = []
+        self._followings: set[NatsFollowing] = set()
         self._answers: set[asyncio.Task[None]] = set()
         self._closed = asyncio.Event()
+        self._reconnected = asyncio.Event()
         self._command_configs: dict[str, dict[str, Any]] = {}
 
     @classmethod
@@ -118,9 +119,10 @@ class NatsBroker:
             stream,
             after=after,
             restore=partial(self._restore, stream) if may_rewind else None,
+            on_close=self._followings.discard,
         )
         await following.start()
-        self._followings.append(following)
+        self._followings.add(following)
         return following
 
     async def stream_state(self, stream: str) -> StreamState:
@@ -211,11 +213,17 @@ class NatsBroker:
 
     async def close(self) -> None:
         """See the port."""
-        for following in self._followings:
+        for following in list(self._followings):
             await following.close()
         if self._client.is_connected:
             await self._client.flush()
         await self._client.close()
+
+    async def connected(self) -> None:
+        """See the port."""
+        while not self._client.is_connected:
+            self._reconnected.clear()
+            await self._reconnected.wait()
 
     async def closed(self) -> None:
         """See the port."""
@@ -234,6 +242,7 @@ class NatsBroker:
 
     async def _on_reconnected(self) -> None:
         _log.warning("broker: connected again")
+        self._reconnected.set()
         for following in self._followings:
             following.reset()
 

@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
+import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -22,7 +23,7 @@ _log = logging.getLogger(__name__)
 _HEARTBEAT_S: Final = 1.0
 _SILENCE_S: Final = 2.5 * _HEARTBEAT_S
 _RETRY_S: Final = 0.2
-_BUFFERED_MESSAGES_MAX: Final = 4_096
+_BUFFERED_BYTES_MAX: Final = 16 * 1_024 * 1_024
 
 _PLAIN_ACK_TOKENS: Final = 9
 """$JS.ACK.stream.consumer.delivered.stream_seq.consumer_seq.time.pending; with a domain and an
@@ -41,8 +42,10 @@ class NatsFollowing:
         *,
         after: StoredMessage | None,
         restore: Callable[[], Awaitable[None]] | None,
+        on_close: Callable[["NatsFollowing"], None],
     ) -> None:
         """Restore makes a stream that may vanish or rewind again; None: this one must not."""
+        self._on_close = on_close
         self._client = client
         self._api = api
         self._stored_message = stored_message
@@ -54,6 +57,7 @@ class NatsFollowing:
         self._name = client.new_inbox().rpartition(".")[2]
         self._subscription: Subscription | None = None
         self._buffer: list[StoredMessage] = []
+        self._buffered_bytes = 0
         self._arrived = asyncio.Event()
         self._taken = asyncio.Event()
         self._heard = False
@@ -67,6 +71,7 @@ class NatsFollowing:
         await self._check_rewind()
         await self._make_consumer()
         self._watcher = asyncio.create_task(self._watch())
+        self._watcher.add_done_callback(self._watched)
 
     def reset(self) -> None:
         """Make a new consumer as soon as possible: the old one may be gone."""
@@ -82,7 +87,7 @@ class NatsFollowing:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            messages, self._buffer = self._buffer, []
+            messages, self._buffer, self._buffered_bytes = self._buffer, [], 0
             self._taken.set()
             if messages:
                 yield messages
@@ -94,6 +99,7 @@ class NatsFollowing:
     async def close(self) -> None:
         """See the port."""
         self._is_closed = True
+        self._on_close(self)
         if self._watcher is not None:
             self._watcher.cancel()
         self._arrived.set()
@@ -115,6 +121,15 @@ class NatsFollowing:
                 _log.warning("%s: nothing heard for %s s, following anew", self._stream, _SILENCE_S)
             await self._remake_consumer()
 
+    def _watched(self, watcher: asyncio.Task[None]) -> None:
+        """Whatever ended the watch ends the iteration: nobody may wait for ever."""
+        if not watcher.cancelled() and watcher.exception() is not None:
+            self._fail(BrokerFault(f"{self._stream} is not followed: {watcher.exception()!r}"))
+
+    def _fail(self, fault: BrokerFault) -> None:
+        self._fault = fault
+        self._arrived.set()
+
     async def _remake_consumer(self) -> None:
         while True:
             self._reset.clear()
@@ -125,10 +140,9 @@ class NatsFollowing:
                 await self._drop_consumer()
                 await self._make_consumer()
             except BrokerUnfit as fault:
-                self._fault = fault
-                self._arrived.set()
+                self._fail(fault)
                 return
-            except (BrokerFault, OSError) as fault:
+            except (BrokerFault, nats.errors.Error, OSError) as fault:
                 _log.warning("%s: not followed now: %s", self._stream, fault)
                 await asyncio.sleep(_RETRY_S)
             else:
@@ -204,7 +218,8 @@ class NatsFollowing:
         self._last = stored
         self._buffer.append(stored)
         self._arrived.set()
-        while len(self._buffer) >= _BUFFERED_MESSAGES_MAX and not self._is_closed:
+        self._buffered_bytes += len(stored.data)
+        while self._buffered_bytes >= _BUFFERED_BYTES_MAX and not self._is_closed:
             self._taken.clear()
             await self._taken.wait()
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 import msgspec
 import orjson
 
-from broker.port import BrokerUnfit
+from broker.port import BrokerFault, BrokerUnfit
 from contracts.limits import COMMAND_AGE_MS_MAX, COMMAND_QUEUE_BYTES_MAX, FRAME_BYTES_MAX
 from contracts.subjects import (
     command_stream,
@@ -95,7 +95,7 @@ async def provide_stream(api: JetStreamApi, config: dict[str, Any]) -> dict[str,
     if answer.get("error", {}).get("err_code") == _NO_SUCH_STREAM:
         answer = await api(f"STREAM.CREATE.{config['name']}", config)
     if "error" in answer:
-        raise BrokerUnfit(f"Stream {config['name']} can't be had: {answer['error']['description']}")
+        raise BrokerFault(f"Stream {config['name']} can't be had now: {answer['error']}")
     found: dict[str, Any] = answer["config"]
     return found
 
@@ -149,12 +149,15 @@ async def check_sync_always(monitor_url: str) -> None:
         raise BrokerUnfit(f"EWALLET_NATS_MONITOR_URL must be an http:// address, not {url!r}.")
     try:
         body = await asyncio.to_thread(_fetch, url)
-        jetstream = msgspec.json.decode(body, type=_Varz).jetstream.config
-    except (OSError, urllib.error.URLError, msgspec.DecodeError) as error:
-        raise BrokerUnfit(
+    except (OSError, urllib.error.URLError) as error:
+        raise BrokerFault(
             f"{url} does not tell whether the server syncs always ({error}). Set "
             "EWALLET_NATS_MONITOR_URL to the monitoring address of nats-server (`http: …`)."
         ) from error
+    try:
+        jetstream = msgspec.json.decode(body, type=_Varz).jetstream.config
+    except msgspec.DecodeError as error:
+        raise BrokerUnfit(f"{url} is not the monitoring address of a nats-server.") from error
     if jetstream is None or not jetstream.sync_always:
         raise BrokerUnfit(
             "nats-server runs without `sync_interval: always`: a power cut would lose "

@@ -148,6 +148,10 @@ class Broker(Protocol):
         """Whether a publish would leave now."""
         ...
 
+    async def connected(self) -> None:
+        """Return once a publish would leave: at once, or after the reconnect."""
+        ...
+
     async def closed(self) -> None:
         """Return when the connection is given up for good."""
         ...

@@ -1,7 +1,7 @@
 """Commands: requests to change something, imperative. Amounts are minor units.
 
-The bounds are part of the types: a frame with a command outside them does not decode, so no
-rule about money ever meets one.
+Bounds of amounts and lengths are part of the types: a frame with a command outside them does not
+decode, so no rule about money ever meets one. The alphabet of ids is checked at the edge only.
 """
 
 from typing import Annotated

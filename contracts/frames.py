@@ -10,7 +10,7 @@ from typing import Annotated, Final, Generic, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from contracts.commands import Command
+from contracts.commands import Command, Id
 from contracts.events import Event
 from contracts.limits import COMMAND_FRAME_COMMANDS_MAX, FRAME_BYTES_MAX
 from contracts.results import Result
@@ -27,8 +27,8 @@ class Undecodable(Exception):  # a kind of bytes, not a kind of failure
 class CommandFrame(Struct, frozen=True, array_like=True):
     """Commands of one proxy, numbered first_request, and so on."""
 
-    proxy_id: str
-    first_request: int
+    proxy_id: Id
+    first_request: Annotated[int, Meta(ge=1, le=2**53)]
     """Request numbers are given once per proxy id, so (proxy_id, first_request) names a frame."""
     commands: Annotated[list[Command], Meta(min_length=1, max_length=COMMAND_FRAME_COMMANDS_MAX)]
 

@@ -33,8 +33,8 @@ COMMAND_FRAME_COMMANDS_MAX: Final = 512
 EVENT_FRAME_EVENTS_MAX: Final = 2_048
 """Events that a writer appends in one frame; a group of command frames is cut at this."""
 
-FRAME_OVERHEAD_BYTES_MAX: Final = 64 * 1_024
-"""Frame header and the list of sources (at most one per command)."""
+FRAME_OVERHEAD_BYTES_MAX: Final = 192 * 1_024
+"""Frame header and the list of sources: at most one per command, with an id and three numbers."""
 
 FRAME_BYTES_MAX: Final = 1_024 * 1_024
 """Largest NATS message that anybody sends: the server's default `max_payload`."""
@@ -66,5 +66,5 @@ assert EVENT_FRAME_EVENTS_MAX * EVENT_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FR
 assert EVENT_FRAME_EVENTS_MAX * RESULT_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX
 assert PAGE_ENTRIES_MAX * ENTRY_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX
 assert RESEND_AFTER_MS < WAIT_MS_DEFAULT <= WAIT_MS_MAX <= COMMAND_AGE_MS_MAX
-assert SLOT_COUNT % 2 == 0
+assert EVENT_FRAME_EVENTS_MAX * (ID_LENGTH_MAX + 30) <= FRAME_OVERHEAD_BYTES_MAX
 assert PARTITION_COUNT_MAX <= SLOT_COUNT

@@ -11,7 +11,7 @@ from contracts.limits import SLOT_COUNT
 
 def slot_of(account_id: str) -> int:
     """The hash slot (0 … 16,383) of an account id. `crc_hqx` is the XMODEM CRC16."""
-    return crc_hqx(account_id.encode("ascii"), 0) % SLOT_COUNT
+    return crc_hqx(account_id.encode(), 0) % SLOT_COUNT
 
 
 def partition_of(account_id: str, partition_count: int) -> int:

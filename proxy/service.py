@@ -26,7 +26,8 @@ from proxy.ports import GatewayStatus, NoAnswer, NoRoom
 
 _log = logging.getLogger(__name__)
 
-_FRAMES_IN_FLIGHT_MAX: Final = 2
+_FRAMES_IN_FLIGHT_MAX: Final = 4
+"""Of a partition. While so many are out, what arrives gathers and leaves together."""
 _STATUS_WAIT_S: Final = 0.3
 _QUERY_GRACE_S: Final = 1.0
 """A reader answers within the wait it was given; this is for the way there and back."""
@@ -46,7 +47,6 @@ class BrokerGateway:
             proxy_id, partition_count, _FRAMES_IN_FLIGHT_MAX
         )
         self._work = [asyncio.Event() for _ in range(partition_count)]
-        self._is_gathering = [False] * partition_count
         self._not_waiting: list[Held[Waiter]] = []
         """Requests with wait_ms 0 that were not sent yet."""
         self._timer: asyncio.TimerHandle | None = None
@@ -83,9 +83,8 @@ class BrokerGateway:
         )
         if not wait_ms:
             self._not_waiting.append(held)
-        self._gather(partition)
-        if self._timer is None or held.deadline_ms < self._timer_at_ms:
-            self._set_timer()
+        self._wake_sender(partition)
+        self._keep_timer(held.deadline_ms)
         return waiter
 
     async def ask(self, query: Query, *, wait_ms: int) -> Answer:
@@ -121,38 +120,23 @@ class BrokerGateway:
 
     # --- sending ---
 
-    def _gather(self, partition: int) -> None:
-        """Send what waits, once a turn of the event loop brings no more, or half of all waits.
-
-        Clients that are answered together ask again together: a frame that left with the first
-        of them would be a small one, and each frame costs an fsync. With one half out and one
-        half gathering, writer and reader work while this process speaks HTTP.
-        """
-        if not self._is_gathering[partition] and self._held.waiting_count(partition):
-            self._is_gathering[partition] = True
-            self._loop.call_soon(self._gather_on, partition, 0)
-
-    def _gather_on(self, partition: int, count_before: int) -> None:
-        count = self._held.waiting_count(partition)
-        if count_before < count < len(self._held) // 2:
-            self._loop.call_soon(self._gather_on, partition, count)
-        else:
-            self._is_gathering[partition] = False
-            self._work[partition].set()
-
     async def _send_frames(self, partition: int) -> None:
+        """Send what waits: all requests that one turn of the event loop brought, in one frame."""
         subject = command_subject(partition)
         work = self._work[partition]
         while True:
             await work.wait()
             work.clear()
-            while (frame := self._held.next_frame(partition, self._now_ms())) is not None:
+            while (sent := self._held.next_frame(partition, self._now_ms())) is not None:
                 try:
-                    await self._broker.publish(subject, COMMAND_FRAME.encode(frame))
+                    await self._broker.publish(subject, COMMAND_FRAME.encode(sent.frame))
                 except Disconnected as fault:
-                    _log.warning("partition %s: %s; to be sent again", partition, fault)
+                    self._held.not_sent(sent)
+                    _log.warning("partition %s: held back: %s", partition, fault)
+                    await self._broker.connected()
                 else:
                     self._release_sent()
+                    self._keep_timer(sent.late_at_ms)
 
     def _release_sent(self) -> None:
         """Tell the clients that do not wait that their commands are on their way."""
@@ -174,14 +158,13 @@ class BrokerGateway:
             held = self._held.answered(result.request_number)
             if held is not None and not held.waiter.done():
                 held.waiter.set_result(result)
-        self._gather(frame.partition)
+        self._wake_sender(frame.partition)
 
-    def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        deadline_ms = self._held.next_deadline_ms()
-        if deadline_ms is not None:
+    def _keep_timer(self, deadline_ms: int) -> None:
+        """See to it that the timer fires no later than a deadline."""
+        if self._timer is None or deadline_ms < self._timer_at_ms:
+            if self._timer is not None:
+                self._timer.cancel()
             self._timer_at_ms = deadline_ms
             self._timer = self._loop.call_at(deadline_ms / 1_000, self._keep_time)
 
@@ -190,9 +173,16 @@ class BrokerGateway:
         now_ms = self._now_ms() + 1  # a timer may fire a fraction of a millisecond early
         for held in self._held.give_up(now_ms):
             self._give_up(held)
-        for partition in self._held.resend_late(now_ms):
-            self._gather(partition)
-        self._set_timer()
+        self._held.resend_late(now_ms)
+        for partition in range(self._partition_count):
+            self._wake_sender(partition)
+        deadline_ms = self._held.next_deadline_ms()
+        if deadline_ms is not None:
+            self._keep_timer(deadline_ms)
+
+    def _wake_sender(self, partition: int) -> None:
+        if self._held.has_work(partition):
+            self._work[partition].set()
 
     def _give_up(self, held: Held[Waiter]) -> None:
         if held.waiter.done():

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from broker.port import Broker, BrokerFault, BrokerUnfit, StoredMessage
-from broker.witness import Witness
-from contracts.chain import Unchained
+from broker.witness import Witness, Witnessed
+from contracts.chain import Tip, Unchained
 from contracts.frames import COMMAND_FRAME, CommandFrame, Undecodable
-from contracts.limits import EVENT_FRAME_EVENTS_MAX
+from contracts.limits import COMMAND_BYTES_MAX, EVENT_FRAME_EVENTS_MAX, ID_LENGTH_MAX
 from contracts.status import WriterPartition
 from contracts.subjects import command_stream, journal_stream, journal_subject
 from runtime.process import Unfit
@@ -56,6 +56,8 @@ class PartitionWriter:
         self._journal_sequence = 0
         """Stream sequence after which the next frame must come."""
         self._durable_sequence = 0
+        self._unwitnessed: Witnessed | None = None
+        """The witnessed frame that a replay has not come to yet."""
         self._in_flight: asyncio.Queue[tuple[EventsToAppend, asyncio.Future[int]]] = asyncio.Queue()
         self.reigning = asyncio.Event()
 
@@ -124,7 +126,8 @@ class PartitionWriter:
                 tasks.create_task(self._await_acknowledgements())
                 tasks.create_task(self._decide_commands())
         except BaseExceptionGroup as group:
-            raise group.exceptions[0] from group
+            # A bug or a refusal beside a broken connection is what counts.
+            raise min(group.exceptions, key=_is_curable) from group
 
     def _end_reign(self) -> None:
         """Forget everything that was decided and is not known to be durable."""
@@ -138,6 +141,7 @@ class PartitionWriter:
     async def _rebuild(self) -> Machine:
         """A machine that has replayed the whole journal."""
         machine = Machine(self._partition, self._partition_count)
+        self._unwitnessed = self._witness.newest
         stream = journal_stream(self._partition)
         last = (await self._broker.stream_state(stream)).last_sequence
         self._journal_sequence = 0
@@ -150,13 +154,17 @@ class PartitionWriter:
                         break
             finally:
                 await following.close()
-        self._compare_with_witness(machine)
+        if self._unwitnessed is not None:
+            self._refuse_missing(machine.tip.sequence, self._unwitnessed.sequence)
         return machine
 
     def _replay(self, machine: Machine, messages: list[StoredMessage]) -> None:
         for message in messages:
             link = machine.replay(message.data)
             self._journal_sequence = message.sequence
+            witnessed = self._unwitnessed
+            if witnessed is not None and machine.tip.sequence >= witnessed.sequence:
+                self._compare_with_witness(machine.tip, witnessed)
             if isinstance(link, Unchained):
                 _log.error(
                     "partition %s: journal message %s does not count: %s",
@@ -165,16 +173,27 @@ class PartitionWriter:
                     link.why,
                 )
 
-    def _compare_with_witness(self, machine: Machine) -> None:
-        newest = self._witness.newest
-        if newest is not None and newest.sequence > machine.tip.sequence:
+    def _compare_with_witness(self, tip: Tip, witnessed: Witnessed) -> None:
+        """The journal has reached the witnessed sequence: it must be the same history."""
+        self._unwitnessed = None
+        if (tip.sequence, tip.hash) != (witnessed.sequence, witnessed.hash):
             raise Unfit(
-                f"Partition {self._partition}: the journal ends at sequence "
-                f"{machine.tip.sequence}, but sequence {newest.sequence} was durable. Sequences "
-                f"{machine.tip.sequence + 1} to {newest.sequence} are missing. Nothing was "
-                f"written. Stop the broker, keep a copy of its store, and restore stream "
-                f"{journal_stream(self._partition)} from a copy that has them."
+                f"Partition {self._partition}: the journal holds another history than the one "
+                f"that was durable at sequence {witnessed.sequence}. {self._what_to_do()}"
             )
+
+    def _refuse_missing(self, last: int, durable: int) -> None:
+        raise Unfit(
+            f"Partition {self._partition}: the journal ends at sequence {last}, but sequence "
+            f"{durable} was durable. Sequences {last + 1} to {durable} are missing. "
+            f"{self._what_to_do()}"
+        )
+
+    def _what_to_do(self) -> str:
+        return (
+            "Nothing was written. Stop the broker, keep a copy of its store, and restore stream "
+            f"{journal_stream(self._partition)} from a copy that has them."
+        )
 
     # --- the hot path ---
 
@@ -238,11 +257,18 @@ class PartitionWriter:
                 yield QueuedFrame(message.sequence, message.at_ns // 1_000_000, frame)
 
 
+def _is_curable(error: BaseException) -> bool:
+    return isinstance(error, BrokerFault) and not isinstance(error, BrokerUnfit)
+
+
 def _decoded_frame(message: StoredMessage) -> CommandFrame | None:
+    """None for what no proxy sends: other bytes, or ids whose characters take too many of them."""
     try:
-        return COMMAND_FRAME.decode(message.data)
+        frame = COMMAND_FRAME.decode(message.data)
     except Undecodable:
         return None
+    bytes_max = len(frame.commands) * COMMAND_BYTES_MAX + ID_LENGTH_MAX + 32
+    return frame if len(message.data) <= bytes_max else None
 
 
 def _groups(frames: Iterator[QueuedFrame]) -> Iterator[list[QueuedFrame]]:

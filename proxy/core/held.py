@@ -5,7 +5,8 @@ or clocks. Time goes in as `now_ms` of any monotonic clock, the next deadline co
 
     waiting ─▶ sent ─▶ answered       its result arrived
        ▲        │ └──▶ given up       its deadline passed
-       └────────┘ late: not answered in time, so it is sent again (commands are idempotent)
+       └────────┘ late: no answer within RESEND_AFTER_MS, so it is sent again (commands are
+                  idempotent); or never left: there was no connection
 
 Group commit without a timer: while `frames_in_flight_max` frames of a partition are out, what
 arrives waits, and leaves together in the next frame.
@@ -13,14 +14,16 @@ arrives waits, and leaves together in the next frame.
 
 from collections import deque
 from collections.abc import Iterator
-from heapq import heappop, heappush
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from contracts.commands import Command
 from contracts.frames import CommandFrame
 from contracts.limits import COMMAND_FRAME_COMMANDS_MAX, RESEND_AFTER_MS
 
 W = TypeVar("W")
+
+_COMPACTED_AT: Final = 1_024
+"""Settled requests that may lie around behind one that is held for long."""
 
 
 class Held(Generic[W]):
@@ -39,14 +42,19 @@ class Held(Generic[W]):
         """Request numbers it was sent under. Empty: it was never sent."""
 
 
-class _SentFrame(Generic[W]):
-    __slots__ = ("held", "is_out", "partition", "resends", "unanswered")
+class SentFrame(Generic[W]):
+    """One frame that was handed out; opaque to the shell but for `frame`."""
 
-    def __init__(self, partition: int, held: list[Held[W]], resends: int) -> None:
+    __slots__ = ("frame", "held", "is_out", "late_at_ms", "partition", "unanswered")
+
+    def __init__(
+        self, frame: CommandFrame, partition: int, held: list[Held[W]], late_at_ms: int
+    ) -> None:
+        self.frame = frame
         self.partition = partition
         self.held = held
+        self.late_at_ms = late_at_ms
         self.unanswered = len(held)
-        self.resends = resends
         self.is_out = True
         """Counts as in flight: neither answered in full nor late."""
 
@@ -61,11 +69,11 @@ class HeldRequests(Generic[W]):
         self._count = 0
         self._waiting: list[deque[Held[W]]] = [deque() for _ in range(partition_count)]
         self._in_flight = [0] * partition_count
-        self._sent: dict[int, tuple[Held[W], _SentFrame[W]]] = {}
-        self._late_at: list[tuple[int, int, _SentFrame[W]]] = []
-        """A heap of (when the frame is late, its first number, frame)."""
+        self._sent: dict[int, tuple[Held[W], SentFrame[W]]] = {}
+        self._out: deque[SentFrame[W]] = deque()
+        """Frames in the order of the times at which they are late; landed ones fall out."""
         self._by_wait_ms: dict[int, deque[Held[W]]] = {}
-        """Requests of the same wait, so in the order of their deadlines."""
+        """Requests of the same wait, so in the order of their deadlines; settled ones fall out."""
 
     def __len__(self) -> int:
         return self._count
@@ -76,42 +84,41 @@ class HeldRequests(Generic[W]):
         """Hold a request from now for wait_ms."""
         held = Held(command, partition, waiter, now_ms + wait_ms)
         self._waiting[partition].append(held)
-        same_wait = self._by_wait_ms.get(wait_ms)
-        if same_wait is None:
-            same_wait = self._by_wait_ms[wait_ms] = deque()
-        while same_wait and same_wait[0].is_settled:
-            same_wait.popleft()
+        same_wait = self._by_wait_ms.setdefault(wait_ms, deque())
         same_wait.append(held)
         self._count += 1
+        if len(same_wait) > 2 * self._count + _COMPACTED_AT:
+            self._by_wait_ms[wait_ms] = deque(each for each in same_wait if not each.is_settled)
         return held
 
-    def next_frame(self, partition: int, now_ms: int) -> CommandFrame | None:
+    def next_frame(self, partition: int, now_ms: int) -> SentFrame[W] | None:
         """The frame to send now, if anything waits and there is room in flight."""
         if self._in_flight[partition] >= self._frames_in_flight_max:
             return None
         held = list(self._take_waiting(partition))
-        if not held:
-            return None
-        return self._send(partition, held, now_ms)
+        return self._send(partition, held, now_ms) if held else None
+
+    def not_sent(self, sent: SentFrame[W]) -> None:
+        """The frame never left: its requests wait again, as if it had not been handed out."""
+        self._land(sent)
+        for request in sent.held:
+            self._sent.pop(request.sends.pop(), None)
+        self._wait_again(sent)
 
     def answered(self, request_number: int) -> Held[W] | None:
         """Settle the request that a result names; None if nobody waits for it any more."""
-        held, frame = self._sent.pop(request_number, (None, None))
-        if held is None or frame is None:
-            return None
-        frame.unanswered -= 1
-        if frame.unanswered == 0:
-            self._land(frame)
-        if held.is_settled:
+        held = self._forget(request_number)
+        if held is None or held.is_settled:
             return None
         self._settle(held)
         return held
 
-    def waiting_count(self, partition: int) -> int:
-        """How many requests `next_frame` could take; 0 while there is no room in flight."""
-        if self._in_flight[partition] >= self._frames_in_flight_max:
-            return 0
-        return len(self._waiting[partition])
+    def has_work(self, partition: int) -> bool:
+        """Whether something waits and there is room in flight."""
+        return (
+            bool(self._waiting[partition])
+            and self._in_flight[partition] < self._frames_in_flight_max
+        )
 
     def give_up(self, now_ms: int) -> list[Held[W]]:
         """Settle and return the requests whose deadline has come."""
@@ -122,32 +129,30 @@ class HeldRequests(Generic[W]):
                 if not held.is_settled:
                     self._settle(held)
                     given_up.append(held)
+        for partition in {held.partition for held in given_up}:
+            waiting = self._waiting[partition]
+            self._waiting[partition] = deque(each for each in waiting if not each.is_settled)
         return given_up
 
-    def resend_late(self, now_ms: int) -> set[int]:
-        """Let requests of late frames wait for the next frame; return their partitions.
+    def resend_late(self, now_ms: int) -> None:
+        """Let requests of late frames wait for the next frame.
 
         A result of the late frame still counts when it comes after all.
         """
-        partitions = set()
-        while self._late_at and self._late_at[0][0] <= now_ms:
-            _, _, frame = heappop(self._late_at)
-            if frame.is_out:
-                self._land(frame)
-                unsettled = [held for held in frame.held if not held.is_settled]
-                self._waiting[frame.partition].extendleft(reversed(unsettled))
-                partitions.add(frame.partition)
-        return partitions
+        while self._out and (not self._out[0].is_out or self._out[0].late_at_ms <= now_ms):
+            sent = self._out.popleft()
+            if sent.is_out:
+                self._land(sent)
+                self._wait_again(sent)
 
     def next_deadline_ms(self) -> int | None:
         """When `give_up` or `resend_late` has something to do next; None if nothing is held."""
-        while self._late_at and not self._late_at[0][2].is_out:
-            heappop(self._late_at)
-        deadlines = [
-            same_wait[0].deadline_ms for same_wait in self._by_wait_ms.values() if same_wait
-        ]
-        if self._late_at:
-            deadlines.append(self._late_at[0][0])
+        while self._out and not self._out[0].is_out:
+            self._out.popleft()
+        waits = self._by_wait_ms.values()
+        deadlines = [same_wait[0].deadline_ms for same_wait in waits if same_wait]
+        if self._out:
+            deadlines.append(self._out[0].late_at_ms)
         return min(deadlines, default=None)
 
     def _take_waiting(self, partition: int) -> Iterator[Held[W]]:
@@ -159,22 +164,28 @@ class HeldRequests(Generic[W]):
                 taken += 1
                 yield held
 
-    def _send(self, partition: int, held: list[Held[W]], now_ms: int) -> CommandFrame:
-        resends = min(len(held[0].sends), 4)
-        frame = _SentFrame(partition, held, resends)
+    def _send(self, partition: int, held: list[Held[W]], now_ms: int) -> SentFrame[W]:
         first = self._next_number
         self._next_number = first + len(held)
+        frame = CommandFrame(self._proxy_id, first, [request.command for request in held])
+        sent = SentFrame(frame, partition, held, now_ms + RESEND_AFTER_MS)
         for number, request in enumerate(held, first):
             request.sends.append(number)
-            self._sent[number] = (request, frame)
+            self._sent[number] = (request, sent)
         self._in_flight[partition] += 1
-        heappush(self._late_at, (now_ms + (RESEND_AFTER_MS << resends), first, frame))
-        return CommandFrame(self._proxy_id, first, [request.command for request in held])
+        while self._out and not self._out[0].is_out:
+            self._out.popleft()
+        self._out.append(sent)
+        return sent
 
-    def _land(self, frame: _SentFrame[W]) -> None:
-        if frame.is_out:
-            frame.is_out = False
-            self._in_flight[frame.partition] -= 1
+    def _wait_again(self, sent: SentFrame[W]) -> None:
+        unsettled = [held for held in sent.held if not held.is_settled]
+        self._waiting[sent.partition].extendleft(reversed(unsettled))
+
+    def _land(self, sent: SentFrame[W]) -> None:
+        if sent.is_out:
+            sent.is_out = False
+            self._in_flight[sent.partition] -= 1
 
     def _settle(self, held: Held[W]) -> None:
         held.is_settled = True
@@ -182,9 +193,10 @@ class HeldRequests(Generic[W]):
         for number in held.sends:
             self._forget(number)
 
-    def _forget(self, number: int) -> None:
-        _, frame = self._sent.pop(number, (None, None))
-        if frame is not None:
-            frame.unanswered -= 1
-            if frame.unanswered == 0:
-                self._land(frame)
+    def _forget(self, number: int) -> Held[W] | None:
+        held, sent = self._sent.pop(number, (None, None))
+        if sent is not None:
+            sent.unanswered -= 1
+            if sent.unanswered == 0:
+                self._land(sent)
+        return held

@@ -23,10 +23,11 @@ def add(held: HeldRequests[str], name: str, now_ms: int = 0, wait_ms: int = WAIT
 
 
 def names(held: HeldRequests[str], now_ms: int = 0) -> tuple[int, list[str]] | None:
-    frame = held.next_frame(0, now_ms)
-    if frame is None:
+    sent = held.next_frame(0, now_ms)
+    if sent is None:
         return None
-    return frame.first_request, [command.routing_account_id for command in frame.commands]
+    commands = sent.frame.commands
+    return sent.frame.first_request, [command.routing_account_id for command in commands]
 
 
 def test_what_arrives_while_a_frame_is_out_leaves_together() -> None:
@@ -58,29 +59,60 @@ def test_a_late_frame_is_sent_again_under_new_numbers_and_the_old_ones_still_cou
     add(held, "b")
     names(held)
     held.answered(2)
-    assert held.resend_late(RESEND_AFTER_MS - 1) == set()
-    assert held.resend_late(RESEND_AFTER_MS) == {0}
+    held.resend_late(RESEND_AFTER_MS - 1)
+    assert not held.has_work(0)
+    held.resend_late(RESEND_AFTER_MS)
     assert names(held, RESEND_AFTER_MS) == (3, ["a"])
     answered = held.answered(1)
     assert answered is not None
     assert answered.waiter == "a"
     assert held.answered(3) is None
-    assert held.next_deadline_ms() is None or len(held) == 0
+    assert len(held) == 0
 
 
-def test_the_time_between_sends_doubles() -> None:
+def test_a_request_is_sent_again_as_often_as_its_frame_is_late() -> None:
     held = table()
     add(held, "a")
-    now, gaps = 0, []
-    names(held, now)
-    for _ in range(3):
-        due = held.next_deadline_ms()
-        assert due is not None
-        gaps.append(due - now)
-        now = due
-        held.resend_late(now)
-        names(held, now)
-    assert gaps == [RESEND_AFTER_MS, 2 * RESEND_AFTER_MS, 4 * RESEND_AFTER_MS]
+    for send in range(5):
+        assert held.next_deadline_ms() == (WAIT_MS if send == 0 else send * RESEND_AFTER_MS)
+        held.resend_late(send * RESEND_AFTER_MS)
+        assert names(held, send * RESEND_AFTER_MS) == (send + 1, ["a"])
+
+
+def test_a_frame_that_never_left_waits_as_before() -> None:
+    held = table()
+    add(held, "a")
+    add(held, "b")
+    sent = held.next_frame(0, 0)
+    assert sent is not None
+    add(held, "c")
+    held.not_sent(sent)
+    assert names(held) == (3, ["a", "b", "c"])
+    assert held.answered(1) is None
+    (given_up, *_) = held.give_up(WAIT_MS)
+    assert given_up.sends == [3]
+
+
+def test_requests_given_up_make_room_for_those_behind_them() -> None:
+    held = table()
+    add(held, "hasty", wait_ms=500)
+    names(held)
+    add(held, "patient")
+    assert not held.has_work(0)
+    held.give_up(500)
+    assert names(held, 500) == (2, ["patient"])
+
+
+def test_one_long_wait_does_not_keep_the_requests_that_were_answered() -> None:
+    held = table(in_flight_max=9)
+    add(held, "stuck")
+    assert names(held) == (1, ["stuck"])
+    for number in range(2, 10_000):
+        add(held, "quick")
+        names(held)
+        held.answered(number)
+    assert len(held) == 1
+    assert len(held._by_wait_ms[WAIT_MS]) < 2_000  # noqa: SLF001  # nothing may pile up
 
 
 def test_a_request_is_given_up_at_its_own_deadline() -> None:
@@ -114,9 +146,9 @@ def test_a_frame_holds_no_more_than_its_limit() -> None:
     assert sizes == [COMMAND_FRAME_COMMANDS_MAX, 1]
 
 
-def frames(held: HeldRequests[str]) -> Iterator[CommandFrame]:
-    while (frame := held.next_frame(0, 0)) is not None:
-        yield frame
+def frames(held: HeldRequests[str], now_ms: int = 0) -> Iterator[CommandFrame]:
+    while (sent := held.next_frame(0, now_ms)) is not None:
+        yield sent.frame
 
 
 @given(st.lists(st.sampled_from(["add", "send", "answer", "wait"]), max_size=80), st.randoms())
@@ -132,7 +164,7 @@ def test_every_request_ends_exactly_once_and_nothing_is_kept(
                 added += 1
                 add(held, str(added), now)
             case "send":
-                frame = held.next_frame(0, now)
+                frame = next(frames(held, now), None)
                 if frame is not None:
                     sent = frame.first_request + len(frame.commands) - 1
             case "answer":

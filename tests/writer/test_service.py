@@ -205,3 +205,25 @@ async def test_garbage_in_the_queue_is_dropped_and_the_rest_is_served(world: Wor
         await world.client.publish(command_subject(0), b"\x01garbage")
         await world.send(*OPENINGS, transfer("t1"))
         await world.until(TransferCompleted, 1)
+
+
+async def test_a_journal_of_another_history_is_refused_and_left_alone(world: World) -> None:
+    async with world.writer("w"):
+        await world.send(*OPENINGS, transfer("t1"))
+        await world.until(TransferCompleted, 1)
+    world.server.lose_tail(journal_stream(0), 2)
+    async with world.writer("other"):
+        await world.send(*OPENINGS, transfer("t1"), transfer("t2"))
+        await world.until(TransferCompleted, 2)
+    before = len(world.server.streams[journal_stream(0)].messages)
+    async with world.writer("w") as run:
+        with pytest.raises(Unfit, match="another history"):
+            await run
+    assert len(world.server.streams[journal_stream(0)].messages) == before
+
+
+async def test_ids_that_no_proxy_lets_through_do_not_stop_the_writer(world: World) -> None:
+    async with world.writer():
+        await world.send(*[OpenAccount("\N{GRINNING FACE}" * 64, "USD", 0)] * 9)
+        await world.send(OpenAccount("\u00e9 *.", "USD", 0), *OPENINGS)
+        await world.until(AccountOpened, 3)
