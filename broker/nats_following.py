@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 _HEARTBEAT_S: Final = 1.0
 _SILENCE_S: Final = 2.5 * _HEARTBEAT_S
 _RETRY_S: Final = 0.2
+_YIELDED_MESSAGES_MAX: Final = 64
 _BUFFERED_BYTES_MAX: Final = 16 * 1_024 * 1_024
 
 _PLAIN_ACK_TOKENS: Final = 9
@@ -89,8 +90,10 @@ class NatsFollowing:
             self._arrived.clear()
             messages, self._buffer, self._buffered_bytes = self._buffer, [], 0
             self._taken.set()
-            if messages:
-                yield messages
+            for at in range(0, len(messages), _YIELDED_MESSAGES_MAX):
+                if at:
+                    await asyncio.sleep(0)  # a long catch-up leaves others their turn
+                yield messages[at : at + _YIELDED_MESSAGES_MAX]
             if self._fault is not None and not self._buffer:
                 raise self._fault
             if self._is_closed:

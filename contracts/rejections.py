@@ -40,14 +40,3 @@ NOT_REMEMBERED: Final = frozenset(
     }
 )
 """Refusals that do not use up the transaction id: the id keeps its first answer or stays free."""
-
-TRANSIENT: Final = frozenset(
-    {
-        Rejection.FROM_ACCOUNT_NOT_FOUND,
-        Rejection.TO_ACCOUNT_NOT_FOUND,
-        Rejection.INSUFFICIENT_FUNDS,
-        Rejection.BALANCE_LIMIT_EXCEEDED,
-    }
-)
-"""Refusals that depend on the accounts' present state: the same transfer under a new transaction
-id may succeed later."""

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from ewallet.data_folder import rotate_log
-from ewallet.refusal import StartRefusedError
 from ewallet.tether import start_tethered
+from runtime.process import Unfit
 
 EARLY_DEATH_S: Final = 1.0
 """A child that lived less than this after its start died early: the next start waits."""
@@ -38,7 +38,7 @@ _LOG = logging.getLogger("ewallet")
 class Program:
     """What to run as a child.
 
-    `prepare` runs before every start, also before a restart, and may raise StartRefusedError.
+    `prepare` runs before every start, also before a restart, and may raise Unfit.
     `await_ready` returns True when the started process is ready for its work and False when it
     never will be; it is cancelled when the process dies. `essential` marks a program whose death
     before it was ever ready means that the wallet cannot be started at all. `stop_grace_s` is
@@ -90,7 +90,7 @@ class Child:
         self._log_start = 0
 
     async def run(self) -> None:
-        """Keep the program running; return after `stop`. Raise StartRefusedError if it refuses."""
+        """Keep the program running; return after `stop`. Raise Unfit if it refuses."""
         rotate_log(self.program.log)
         while not self._stopping.is_set():
             await self._prepare()
@@ -140,7 +140,7 @@ class Child:
                 program.arguments, program.environment, program.log, pass_fds=program.pass_fds
             )
         except OSError as fault:
-            raise StartRefusedError(
+            raise Unfit(
                 f"{program.name} cannot be started: {program.arguments[0]}: {fault.strerror}"
             ) from fault
 
@@ -166,12 +166,12 @@ class Child:
         self.ready.set()
 
     def _judge_exit(self, code: int) -> None:
-        """Log a fault; raise StartRefusedError for an exit that no restart cures."""
+        """Log a fault; raise Unfit for an exit that no restart cures."""
         program = self.program
         if code == os.EX_CONFIG:
-            raise StartRefusedError(f"{program.name} refuses to run: {self._last_sentence()}")
+            raise Unfit(f"{program.name} refuses to run: {self._last_sentence()}")
         if program.essential and not self.ready.is_set():
-            raise StartRefusedError(
+            raise Unfit(
                 f"{program.name} {exit_reason(code)} before it was ready: {self._last_sentence()}"
             )
         delay_s = restart_delay_s(self._early_deaths)

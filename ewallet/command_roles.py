@@ -16,7 +16,7 @@ from ewallet.data_folder import DataFolder, settle_partitions
 from ewallet.nats_configuration import read_urls
 from ewallet.options import Command, setting
 from ewallet.permissions import Role
-from ewallet.refusal import StartRefusedError
+from runtime.process import Unfit
 
 
 def _service_options(command: Command) -> Command:
@@ -96,6 +96,6 @@ def _embedded(role: Role, data_dir: Path, partitions: int | None) -> dict[str, A
             f"No --nats-url is given and no embedded wallet runs on {data_dir}: name a NATS "
             "server with --nats-url, or start a wallet with `ewallet up`"
         ) from fault
-    except StartRefusedError as refusal:
+    except Unfit as refusal:
         raise click.UsageError(str(refusal)) from refusal
     return {"nats_url": nats_url, "nats_monitor_url": monitor_url, "partitions": settled}

@@ -15,7 +15,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ewallet.refusal import StartRefusedError
+from runtime.process import Unfit
 
 FORMAT = 1
 LOG_BYTES_MAX = 10 * 1024 * 1024
@@ -62,14 +62,14 @@ class DataFolder:
 def open_data_folder(path: Path) -> DataFolder:
     """Return the data folder at `path`, made when it is not there yet.
 
-    Raises StartRefusedError when it cannot be made or written.
+    Raises Unfit when it cannot be made or written.
     """
     root = path.expanduser().absolute()
     try:
         (root / "logs").mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
         root.chmod(PRIVATE_FOLDER)
     except OSError as fault:
-        raise StartRefusedError(
+        raise Unfit(
             f"The data folder {root} cannot be made or written: {fault.strerror}"
         ) from fault
     return DataFolder(root)
@@ -79,13 +79,13 @@ def lock_folder(folder: DataFolder) -> int:
     """Take the folder for this process and return the descriptor that holds the lock.
 
     The kernel frees the lock when this process ends, however it ends. Children do not inherit
-    the descriptor. Raises StartRefusedError when another process holds it.
+    the descriptor. Raises Unfit when another process holds it.
     """
     descriptor = os.open(folder.lock, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
     if not try_lock(descriptor):
         holder = os.read(descriptor, 32).decode("ascii", "replace").strip()
         os.close(descriptor)
-        raise StartRefusedError(
+        raise Unfit(
             f"Another `ewallet up` (process {holder or 'unknown'}) runs on the data folder "
             f"{folder.root}: stop it first, or give this one its own folder with --data-dir or "
             "EWALLET_DATA_DIR"
@@ -108,19 +108,19 @@ def settle_partitions(folder: DataFolder, wanted: int | None) -> int:
     """Return the folder's number of partitions; a new folder gets `wanted`, or one.
 
     An account's partition follows from their number, so it never changes in a folder that has
-    journals. Raises StartRefusedError when `wanted` differs, and when the record is missing
+    journals. Raises Unfit when `wanted` differs, and when the record is missing
     beside a store, or unreadable.
     """
     if not folder.identity.exists():
         if folder.store.exists():
-            raise StartRefusedError(
+            raise Unfit(
                 f"{folder.store} holds journals but {folder.identity} is missing, so the number "
                 "of partitions is unknown: restore that file from a backup of the folder"
             )
         write_private(folder.identity, _identity_text(wanted or 1))
     stored = _read_partitions(folder.identity)
     if wanted is not None and wanted != stored:
-        raise StartRefusedError(
+        raise Unfit(
             f"The data folder {folder.root} was made with {stored} partition(s), which is fixed "
             f"for its life, but {wanted} are asked for: leave EWALLET_PARTITIONS unset, or use "
             "another data folder"
@@ -155,11 +155,9 @@ def _read_partitions(path: Path) -> int:
         stored = json.loads(path.read_text(encoding="utf-8"))
         made_with, partitions = stored["format"], stored["partitions"]
     except (ValueError, KeyError, TypeError) as fault:
-        raise StartRefusedError(
-            f"{path} is damaged: restore it from a backup of the folder"
-        ) from fault
+        raise Unfit(f"{path} is damaged: restore it from a backup of the folder") from fault
     if made_with != FORMAT or type(partitions) is not int or partitions < 1:
-        raise StartRefusedError(
+        raise Unfit(
             f"{path} has format {made_with!r} with {partitions!r} partition(s), and this ewallet "
             f"reads format {FORMAT}: use the version that made the folder"
         )

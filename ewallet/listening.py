@@ -1,10 +1,10 @@
 """Where the wallet listens: only this machine, unless somebody insists, and only a free port."""
 
 import errno
-import ipaddress
 import socket
 
-from ewallet.refusal import StartRefusedError
+from runtime.process import Unfit
+from runtime.settings import is_loopback, resolve
 
 INSECURE_WARNING = (
     "WARNING: EWALLET_INSECURE=1: everybody who reaches {host} can move every account's money: "
@@ -15,14 +15,14 @@ INSECURE_WARNING = (
 def check_host(host: str, *, insecure: bool) -> str | None:
     """Return the warning to show before listening on `host`, or None when none is due.
 
-    Raises StartRefusedError for a host that does not resolve, and for one that other machines
+    Raises Unfit for a host that does not resolve, and for one that other machines
     may reach unless `insecure` is set: there is no authentication yet.
     """
-    if _is_loopback(host):
+    if is_loopback(host):
         return None
     if insecure:
         return INSECURE_WARNING.format(host=host)
-    raise StartRefusedError(
+    raise Unfit(
         f"{host} is not a loopback address and the wallet does not authenticate its clients yet: "
         "listen on 127.0.0.1, or set EWALLET_INSECURE=1 if everybody who reaches this address "
         "may move the money"
@@ -33,16 +33,16 @@ def free_http_port(host: str, port: int) -> int:
     """Return `port` if nobody listens on it at `host`; 0 asks for any free one.
 
     The proxies share the port with SO_REUSEPORT. The probe binds without it, so it fails also
-    against another wallet's proxies. Raises StartRefusedError.
+    against another wallet's proxies. Raises Unfit.
     """
-    family, address = _resolve(host)[0]
+    family, address = resolve(host)[0]
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
             probe.listen(1)
         except OSError as fault:
-            raise StartRefusedError(_why_not(host, port, fault)) from fault
+            raise Unfit(_why_not(host, port, fault)) from fault
         return int(probe.getsockname()[1])
 
 
@@ -70,16 +70,3 @@ def _why_not(host: str, port: int, fault: OSError) -> str:
             "stop that program, or choose another port with --http-port or EWALLET_HTTP_PORT"
         )
     return f"Port {port} on {host} cannot be listened on: {fault.strerror}"
-
-
-def _is_loopback(host: str) -> bool:
-    return all(ipaddress.ip_address(address).is_loopback for _, address in _resolve(host))
-
-
-def _resolve(host: str) -> list[tuple[socket.AddressFamily, str]]:
-    """Return the (family, address) pairs of a host name or address; at least one."""
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as fault:
-        raise StartRefusedError(f"The HTTP host {host!r} is not known: {fault.strerror}") from fault
-    return [(family, str(address[0]).split("%")[0]) for family, _, _, _, address in found]

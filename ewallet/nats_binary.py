@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from ewallet.refusal import StartRefusedError
+from runtime.process import Unfit
 
 VERSION_MIN: Final = (2, 12)
 VERSION_TIMEOUT_S: Final = 10.0
@@ -20,12 +20,12 @@ ADVICE: Final = (
 def find_nats_server(named: str | None, search_path: str | None = None) -> Path:
     """Return the nats-server to run: the one named, else on the PATH, else this environment's.
 
-    `search_path` replaces the PATH variable. Raises StartRefusedError when there is none.
+    `search_path` replaces the PATH variable. Raises Unfit when there is none.
     """
     if named:
         found = shutil.which(Path(named).expanduser())
         if found is None:
-            raise StartRefusedError(
+            raise Unfit(
                 f"EWALLET_NATS_SERVER names {named}, which is not an executable file: {_advice()}"
             )
         return Path(found)
@@ -35,24 +35,22 @@ def find_nats_server(named: str | None, search_path: str | None = None) -> Path:
         "nats-server", path=str(here)
     )
     if found is None:
-        raise StartRefusedError(f"No nats-server was found: {_advice()}")
+        raise Unfit(f"No nats-server was found: {_advice()}")
     return Path(found)
 
 
 async def check_version(binary: Path) -> str:
     """Return the version of a nats-server, such as "2.15.1".
 
-    Raises StartRefusedError when it is older than VERSION_MIN or does not say.
+    Raises Unfit when it is older than VERSION_MIN or does not say.
     """
     output = await _output_of(binary, "--version")
     version = parse_version(output)
     if version is None:
-        raise StartRefusedError(
-            f"{binary} does not answer --version as a nats-server does: {_advice()}"
-        )
+        raise Unfit(f"{binary} does not answer --version as a nats-server does: {_advice()}")
     text = ".".join(map(str, version))
     if version[:2] < VERSION_MIN:
-        raise StartRefusedError(f"{binary} is nats-server {text}, which is too old: {_advice()}")
+        raise Unfit(f"{binary} is nats-server {text}, which is too old: {_advice()}")
     return text
 
 
@@ -72,7 +70,7 @@ async def _output_of(binary: Path, flag: str) -> str:
             stderr=asyncio.subprocess.STDOUT,
         )
     except OSError as fault:
-        raise StartRefusedError(f"{binary} cannot be run: {fault.strerror}: {_advice()}") from fault
+        raise Unfit(f"{binary} cannot be run: {fault.strerror}: {_advice()}") from fault
     try:
         output, _ = await asyncio.wait_for(process.communicate(), VERSION_TIMEOUT_S)
     except TimeoutError:

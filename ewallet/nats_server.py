@@ -18,7 +18,7 @@ from ewallet.data_folder import PRIVATE_FILE, DataFolder, try_lock, write_privat
 from ewallet.listening import free_loopback_ports
 from ewallet.nats_configuration import HOST, NatsSettings, render
 from ewallet.permissions import Role, permissions_of_roles
-from ewallet.refusal import StartRefusedError
+from runtime.process import Unfit
 
 PROBE_DELAY_S_FIRST: Final = 0.01
 PROBE_DELAY_S_MAX: Final = 0.2
@@ -69,7 +69,7 @@ async def lock_store(folder: DataFolder) -> int:
     """Return the descriptor of the store's lock, held by this process and heirs of it.
 
     nats-server inherits it: should this process be killed where nothing ties children to it, the
-    next wallet can tell that the old server still writes. Raises StartRefusedError then.
+    next wallet can tell that the old server still writes. Raises Unfit then.
     """
     descriptor = os.open(folder.store_lock, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
     try:
@@ -78,7 +78,7 @@ async def lock_store(folder: DataFolder) -> int:
                 await asyncio.sleep(PROBE_DELAY_S_MAX)
     except TimeoutError:
         os.close(descriptor)
-        raise StartRefusedError(
+        raise Unfit(
             f"A nats-server of an earlier run still uses {folder.store}: stop that process first"
         ) from None
     return descriptor
@@ -87,12 +87,12 @@ async def lock_store(folder: DataFolder) -> int:
 def check_store(folder: DataFolder, partitions: int) -> None:
     """Look at every stored record before a server may touch it; nothing is changed.
 
-    Warnings are logged. Raises StartRefusedError with the findings when a journal is damaged:
+    Warnings are logged. Raises Unfit with the findings when a journal is damaged:
     a server that is started on it would cut it off there and forget the rest.
     """
     findings = check_journals(folder.store, folder.root, range(partitions))
     if any(finding.refuses for finding in findings):
-        raise StartRefusedError(f"The journals are damaged.\n\n{render_findings(findings)}")
+        raise Unfit(f"The journals are damaged.\n\n{render_findings(findings)}")
     if findings:
         _LOG.warning("%s", render_findings(findings))
 

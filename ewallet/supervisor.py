@@ -30,7 +30,7 @@ async def supervise(crew: Crew, stop: asyncio.Event, when_ready: Callable[[], No
     """Run the children until `stop` is set; say whether all of them stopped by themselves.
 
     `when_ready` is called once, when each child is ready for the first time. Raises
-    StartRefusedError when a child refuses to run, after the others have stopped.
+    Unfit when a child refuses to run, after the others have stopped.
     """
     asked = asyncio.create_task(stop.wait())
     try:

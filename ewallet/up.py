@@ -23,8 +23,8 @@ from ewallet.nats_binary import check_version, find_nats_server
 from ewallet.nats_configuration import NatsSettings
 from ewallet.nats_server import lock_store, nats_program, new_nats_settings
 from ewallet.permissions import Role
-from ewallet.refusal import StartRefusedError
 from ewallet.supervisor import Crew, supervise
+from runtime.process import Unfit
 
 _LOG = logging.getLogger("ewallet")
 
@@ -69,7 +69,7 @@ def run_up(settings: UpSettings) -> int:
     )
     try:
         return 0 if uvloop.run(_run(settings)) else 1
-    except StartRefusedError as refusal:
+    except Unfit as refusal:
         click.echo(f"ewallet: {refusal}", err=True)
         return os.EX_CONFIG
 
@@ -84,7 +84,7 @@ async def _run(settings: UpSettings) -> bool:
 
 
 async def _settle(settings: UpSettings) -> Plan:
-    """Make every check that can be made before a start. Raises StartRefusedError."""
+    """Make every check that can be made before a start. Raises Unfit."""
     warning = check_host(settings.http_host, insecure=settings.insecure)
     if warning:
         _LOG.warning(warning)

@@ -1,12 +1,11 @@
 """Settings of the proxy."""
 
 from collections.abc import Mapping
-from ipaddress import ip_address
 
 from msgspec import Struct
 
 from runtime.process import Unfit
-from runtime.settings import ServiceSettings, read_number, read_service_settings
+from runtime.settings import ServiceSettings, is_loopback, read_number, read_service_settings
 
 
 class ProxySettings(Struct, frozen=True):
@@ -31,11 +30,3 @@ def read_proxy_settings(environment: Mapping[str, str]) -> ProxySettings:
             "EWALLET_INSECURE=1 if something else guards the port."
         )
     return settings
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the host."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from broker.nats_broker import NatsBroker
-from broker.port import Broker, BrokerFault
+from broker.port import Broker
 from broker.witness import Witness, witness_path
 from contracts.status import ReaderStatus, encode_status
 from contracts.subjects import status_subject
@@ -26,7 +26,7 @@ from reader.adapters.store_sqlite import SqliteReadStore
 from reader.ports import ReaderFault
 from reader.service.following import Follower
 from reader.service.partition import Partition, Threads, journal_end
-from runtime.process import say_ready
+from runtime.process import lose, say_ready
 from runtime.settings import ServiceSettings, read_service_settings
 
 _log = logging.getLogger(__name__)
@@ -171,7 +171,7 @@ async def _serve(broker: Broker, partitions: list[Partition], ready: Callable[[]
         return encode_status(ReaderStatus(name, [p.status() for p in partitions]))
 
     async with asyncio.TaskGroup() as following:
-        following.create_task(_watch(broker))
+        following.create_task(lose(broker))
         async with asyncio.TaskGroup() as starting:
             for partition in partitions:
                 starting.create_task(_start(broker, partition, following))
@@ -210,11 +210,6 @@ async def _tell_progress(partition: Partition, end: int) -> None:
             100 * step // _PROGRESS_STEPS,
             follower.projected.reached,
         )
-
-
-async def _watch(broker: Broker) -> None:
-    await broker.closed()
-    raise BrokerFault("the connection to the broker is closed for good")
 
 
 def _process_name() -> str:

@@ -10,12 +10,12 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any, Final
 
 import uvloop
 
-from broker.port import BrokerFault, BrokerUnfit
+from broker.port import Broker, BrokerFault, BrokerUnfit
 from broker.witness import WitnessContradicted, WitnessDamaged
 
 _log = logging.getLogger(__name__)
@@ -87,6 +87,27 @@ def say_ready() -> None:
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
     print("ready", flush=True)
+
+
+async def run_until(stop: asyncio.Event, *works: Coroutine[Any, Any, None]) -> None:
+    """Run works until stop is set; the first that ends before that ends all, with its error."""
+    tasks = [asyncio.create_task(work) for work in works]
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done():
+                task.result()
+    finally:
+        for each in (*tasks, stopping):
+            each.cancel()
+        await asyncio.gather(*tasks, stopping, return_exceptions=True)
+
+
+async def lose(broker: Broker) -> None:
+    """Raise BrokerFault when the connection is given up for good: a new process gets a new one."""
+    await broker.closed()
+    raise BrokerFault("the connection to the broker is closed for good")
 
 
 async def _until_stopped(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:

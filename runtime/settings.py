@@ -1,6 +1,8 @@
 """Settings that every service shares, read from `EWALLET_*` variables once and frozen."""
 
+import socket
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -43,3 +45,17 @@ def read_number(
     if not (text.isascii() and text.isdigit()) or not least <= int(text) <= most:
         raise Unfit(f"{name} must be a whole number from {least} to {most}, not {text!r}.")
     return int(text)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the host. Raise Unfit if it does not resolve."""
+    return all(ip_address(address).is_loopback for _, address in resolve(host))
+
+
+def resolve(host: str) -> list[tuple[socket.AddressFamily, str]]:
+    """The (family, address) pairs of a host name or address, at least one; or raise Unfit."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as fault:
+        raise Unfit(f"The HTTP host {host!r} is not known: {fault.strerror}") from fault
+    return [(family, str(address[0]).split("%")[0]) for family, _, _, _, address in found]

@@ -3,15 +3,15 @@
 import asyncio
 import os
 import secrets
+from contextlib import ExitStack, closing
 from functools import partial
-from typing import Any
 
 from broker.nats_broker import NatsBroker
 from broker.nats_streams import check_sync_always
 from broker.witness import Witness, witness_path
 from contracts.status import WriterStatus, encode_status
 from contracts.subjects import status_subject
-from runtime.process import say_ready
+from runtime.process import lose, run_until, say_ready
 from runtime.settings import ServiceSettings, read_service_settings
 from writer.core.idempotency import FINGERPRINT_KEY_BYTES
 from writer.service import PartitionWriter
@@ -24,23 +24,29 @@ async def serve(stop: asyncio.Event) -> None:
     await check_sync_always(settings.nats_monitor_url)
     broker = await NatsBroker.connect(settings.nats_url, name=writer_id, role="writer")
     try:
-        await broker.provide_streams(settings.partition_count)
-        writers = [
-            _partition_writer(broker, settings, writer_id, partition)
-            for partition in range(settings.partition_count)
-        ]
-        await _serve_status(broker, writer_id, writers)
-        await _run(writers, stop)
+        with ExitStack() as stack:
+            await broker.provide_streams(settings.partition_count)
+            writers = [
+                _partition_writer(broker, settings, writer_id, partition, stack)
+                for partition in range(settings.partition_count)
+            ]
+            await _serve_status(broker, writer_id, writers)
+            runs = (writer.run() for writer in writers)
+            await run_until(stop, lose(broker), _tell_ready(writers), *runs)
     finally:
         await broker.close()
 
 
 def _partition_writer(
-    broker: NatsBroker, settings: ServiceSettings, writer_id: str, partition: int
+    broker: NatsBroker,
+    settings: ServiceSettings,
+    writer_id: str,
+    partition: int,
+    stack: ExitStack,
 ) -> PartitionWriter:
     path = witness_path(settings.data_dir, partition, "writer")
     path.parent.mkdir(parents=True, exist_ok=True)
-    witness = Witness(path)
+    witness = stack.enter_context(closing(Witness(path)))
     return PartitionWriter(
         broker,
         partition,
@@ -59,24 +65,9 @@ async def _serve_status(broker: NatsBroker, writer_id: str, writers: list[Partit
     await broker.serve(status_subject("writer"), answer)
 
 
-async def _run(writers: list[PartitionWriter], stop: asyncio.Event) -> None:
-    """Run all until stop; the first that may not go on ends them all."""
-    running = [asyncio.create_task(writer.run()) for writer in writers]
-    stopping = asyncio.create_task(stop.wait())
-    reigning = asyncio.create_task(_all_reigning(writers))
-    tasks: list[asyncio.Task[Any]] = [*running, stopping, reigning]
-    try:
-        await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
-        for task in running:
-            if task.done():
-                task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _all_reigning(writers: list[PartitionWriter]) -> None:
+async def _tell_ready(writers: list[PartitionWriter]) -> None:
+    """Say ready once every partition has its reign, and stay."""
     for writer in writers:
         await writer.reigning.wait()
     say_ready()
+    await asyncio.Event().wait()

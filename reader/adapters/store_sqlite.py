@@ -190,7 +190,7 @@ class SqliteReadStore:
 
     def reading(self) -> "SqliteStoreReading":
         """See the port."""
-        return SqliteStoreReading(self, self._connect())
+        return SqliteStoreReading(self, self._connect(), self._path)
 
     def unindexed_sequence(self, name: Name) -> int | None:
         """The sequence of a name that the index does not hold yet."""
@@ -276,9 +276,10 @@ class SqliteReadStore:
 class SqliteStoreReading:
     """Port `StoreReading` over a connection of its own."""
 
-    def __init__(self, store: SqliteReadStore, db: sqlite3.Connection) -> None:
+    def __init__(self, store: SqliteReadStore, db: sqlite3.Connection, path: Path) -> None:
         self._store = store
         self._db = db
+        self._path = path
 
     def row(self, sequence: int) -> RecordedRow | None:
         """See the port."""
@@ -330,7 +331,13 @@ class SqliteStoreReading:
 
     def _one(self, statement: str, *values: Any) -> tuple[Any, ...] | None:
         """The first row of a statement's result."""
-        found: tuple[Any, ...] | None = self._db.execute(f"{statement} LIMIT 1", values).fetchone()
+        try:
+            row: tuple[Any, ...] | None = self._db.execute(
+                f"{statement} LIMIT 1", values
+            ).fetchone()
+        except sqlite3.Error as error:
+            raise fault_of(error, self._path) from error
+        found: tuple[Any, ...] | None = row
         return found
 
 

@@ -15,7 +15,7 @@ from ewallet.data_folder import (
     settle_partitions,
     write_private,
 )
-from ewallet.refusal import StartRefusedError
+from runtime.process import Unfit
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> DataFolder:
 
 def test_second_wallet_on_a_folder_is_refused_until_the_first_is_gone(folder: DataFolder) -> None:
     first = lock_folder(folder)
-    with pytest.raises(StartRefusedError, match=rf"process {os.getpid()}\) runs on"):
+    with pytest.raises(Unfit, match=rf"process {os.getpid()}\) runs on"):
         lock_folder(folder)
     os.close(first)
     os.close(lock_folder(folder))
@@ -49,7 +49,7 @@ def test_new_folder_takes_the_partitions_asked_for(
 
 def test_other_number_of_partitions_is_refused(folder: DataFolder) -> None:
     settle_partitions(folder, 2)
-    with pytest.raises(StartRefusedError, match=r"made with 2 partition\(s\).* 4 are asked for"):
+    with pytest.raises(Unfit, match=r"made with 2 partition\(s\).* 4 are asked for"):
         settle_partitions(folder, 4)
 
 
@@ -59,7 +59,7 @@ def test_other_number_of_partitions_is_refused(folder: DataFolder) -> None:
 )
 def test_unreadable_record_is_refused_and_kept(folder: DataFolder, text: str) -> None:
     folder.identity.write_text(text)
-    with pytest.raises(StartRefusedError, match=str(folder.identity)):
+    with pytest.raises(Unfit, match=str(folder.identity)):
         settle_partitions(folder, None)
     assert folder.identity.read_text() == text
 
@@ -67,14 +67,14 @@ def test_unreadable_record_is_refused_and_kept(folder: DataFolder, text: str) ->
 def test_store_without_its_record_is_refused(folder: DataFolder) -> None:
     """Guessing the number of partitions would send accounts to the wrong journals."""
     folder.store.mkdir()
-    with pytest.raises(StartRefusedError, match="is missing"):
+    with pytest.raises(Unfit, match="is missing"):
         settle_partitions(folder, 1)
     assert not folder.identity.exists()
 
 
 def test_data_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StartRefusedError, match="cannot be made"):
+    with pytest.raises(Unfit, match="cannot be made"):
         open_data_folder(tmp_path / "file" / "data")
 
 

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from ewallet.listening import check_host, free_http_port, free_loopback_ports, http_url
-from ewallet.refusal import StartRefusedError
+from runtime.process import Unfit
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "localhost", "::1"])
@@ -15,7 +15,7 @@ def test_loopback_needs_no_permission(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::"])  # noqa: S104 - is refused
 def test_other_addresses_are_refused_unless_somebody_insists(host: str) -> None:
-    with pytest.raises(StartRefusedError, match="EWALLET_INSECURE=1"):
+    with pytest.raises(Unfit, match="EWALLET_INSECURE=1"):
         check_host(host, insecure=False)
     warning = check_host(host, insecure=True)
     assert warning is not None
@@ -23,7 +23,7 @@ def test_other_addresses_are_refused_unless_somebody_insists(host: str) -> None:
 
 
 def test_host_that_does_not_resolve_is_refused() -> None:
-    with pytest.raises(StartRefusedError, match="not known"):
+    with pytest.raises(Unfit, match="not known"):
         check_host("no such host", insecure=True)
 
 
@@ -34,7 +34,7 @@ def test_busy_port_is_refused_even_when_its_owner_would_share_it() -> None:
         other.bind(("127.0.0.1", 0))
         other.listen(1)
         port = other.getsockname()[1]
-        with pytest.raises(StartRefusedError, match=f"Port {port} .* in use"):
+        with pytest.raises(Unfit, match=f"Port {port} .* in use"):
             free_http_port("127.0.0.1", port)
     assert free_http_port("127.0.0.1", port) == port
 

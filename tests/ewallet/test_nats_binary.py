@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ewallet.nats_binary import check_version, find_nats_server, parse_version
-from ewallet.refusal import StartRefusedError
+from runtime.process import Unfit
 
 
 def program(folder: Path, says: str) -> Path:
@@ -43,7 +43,7 @@ def test_named_server_wins_then_the_path_then_the_environment(tmp_path: Path) ->
 
 def test_named_server_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """Another one is not taken instead: the name was given for a reason."""
-    with pytest.raises(StartRefusedError, match=r"EWALLET_NATS_SERVER names .*install nats-server"):
+    with pytest.raises(Unfit, match=r"EWALLET_NATS_SERVER names .*install nats-server"):
         find_nats_server(str(tmp_path / "nats-server"))
 
 
@@ -58,12 +58,12 @@ async def test_version_that_is_new_enough_is_accepted(tmp_path: Path, version: s
 @pytest.mark.parametrize("version", ["2.11.9", "1.99.0"])
 async def test_version_that_is_too_old_is_refused(tmp_path: Path, version: str) -> None:
     binary = program(tmp_path / "bin", f"nats-server: v{version}")
-    with pytest.raises(StartRefusedError, match=rf"{version}, which is too old: install .* 2\.12"):
+    with pytest.raises(Unfit, match=rf"{version}, which is too old: install .* 2\.12"):
         await check_version(binary)
 
 
 @pytest.mark.server
 async def test_program_that_is_no_nats_server_is_refused(tmp_path: Path) -> None:
     binary = program(tmp_path / "bin", "hello")
-    with pytest.raises(StartRefusedError, match="does not answer --version"):
+    with pytest.raises(Unfit, match="does not answer --version"):
         await check_version(binary)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from ewallet.child import Child, Program
-from ewallet.refusal import StartRefusedError
 from ewallet.supervisor import Crew, supervise
 from ewallet.up import await_ready_line
+from runtime.process import Unfit
 
 pytestmark = pytest.mark.server
 
@@ -158,9 +158,7 @@ async def test_refusal_at_the_start_stops_the_others_and_is_told_in_its_words(
     stage: Stage,
 ) -> None:
     running = stage.supervise(stage.child("a"), stage.child("b", "refuse"), stage.child("c"))
-    with pytest.raises(
-        StartRefusedError, match=r"^b refuses to run: The broker is not fit: repair it\.$"
-    ):
+    with pytest.raises(Unfit, match=r"^b refuses to run: The broker is not fit: repair it\.$"):
         await running
     assert not stage.was_ready
     assert stage.trace() == ["started a", "started b", "stopped a"]
@@ -172,16 +170,14 @@ async def test_refusal_after_a_restart_stops_everything(stage: Stage) -> None:
     await until(lambda: stage.was_ready)
     assert child.process_id is not None
     os.kill(child.process_id, signal.SIGKILL)
-    with pytest.raises(StartRefusedError, match="b refuses to run"):
+    with pytest.raises(Unfit, match="b refuses to run"):
         await running
     assert stage.trace()[3:] == ["started b", "stopped c", "stopped a"]
 
 
 async def test_essential_child_that_never_gets_ready_ends_the_start(stage: Stage) -> None:
     running = stage.supervise(stage.child("a", "die", essential=True), stage.child("b"))
-    with pytest.raises(
-        StartRefusedError, match="a exited with code 3 before it was ready: out of luck"
-    ):
+    with pytest.raises(Unfit, match="a exited with code 3 before it was ready: out of luck"):
         await running
     assert stage.trace() == ["started a"]
 
@@ -193,7 +189,7 @@ async def test_preparation_comes_before_every_start_and_may_refuse(stage: Stage)
     def prepare() -> None:
         prepared.append(len(stage.trace()))
         if len(prepared) == 3:
-            raise StartRefusedError("The journals are damaged.")
+            raise Unfit("The journals are damaged.")
 
     child = stage.child("a", prepare=prepare)
     running = stage.supervise(child)
@@ -202,7 +198,7 @@ async def test_preparation_comes_before_every_start_and_may_refuse(stage: Stage)
         await until(lambda count=count: stage.trace().count("started a") == count)  # type: ignore[misc]
         await until(lambda: child.process_id is not None)
         os.kill(child.process_id or 0, signal.SIGKILL)
-    with pytest.raises(StartRefusedError, match="damaged"):
+    with pytest.raises(Unfit, match="damaged"):
         await running
     assert prepared == [0, 1, 2]
 
