@@ -1,7 +1,7 @@
-"""Every bound of the system by name, and the assertions that relate them.
+"""The bounds that services share, by name, and the assertions that relate them.
 
-Bounds stand here and nowhere else: a reader of any other file sees a name, and a change of one
-number is checked against all numbers that depend on it when this module is imported.
+A change of one number is checked against all numbers that depend on it when this module is
+imported. Bounds that concern one adapter only stand beside their use.
 """
 
 from typing import Final
@@ -48,7 +48,7 @@ WAIT_MS_DEFAULT: Final = 10_000
 WAIT_MS_MAX: Final = 60_000
 
 RESEND_AFTER_MS: Final = 1_000
-"""A proxy sends an unanswered command again after this, doubling each time."""
+"""A proxy sends an unanswered command again each time this has passed."""
 
 COMMAND_AGE_MS_MAX: Final = 2 * WAIT_MS_MAX
 """A command queue forgets frames older than this: nobody holds a request for them any more."""

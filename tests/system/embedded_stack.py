@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Self
 
@@ -60,6 +61,13 @@ class Stack:
         """Signal the first child of a role."""
         os.kill(self.pids(role)[0], number)
 
+    def kill_everything(self) -> None:
+        """As a power switch would: all at once, the children with their supervisor."""
+        self.stop(signal.SIGKILL)
+        deadline = time.monotonic() + STOP_S_MAX
+        while _holders(self.data) and time.monotonic() < deadline:
+            time.sleep(0.02)
+
     def pids(self, role: str) -> list[int]:
         """Process ids of the children of a role: nats-server, writer, reader or proxy."""
         assert self._process is not None
@@ -104,6 +112,12 @@ class Stack:
                 stderr=stderr,
                 text=True,
             )
+
+
+def _holders(data: Path) -> list[str]:
+    """Processes whose command line names the data folder: its nats-server, when it lives."""
+    lines = [path.parent for path in Path("/proc").glob("[0-9]*/cmdline")]
+    return [each.name for each in lines if str(data) in _command(int(each.name))]
 
 
 def _command(pid: int) -> str:
