@@ -28,6 +28,11 @@ class Stack:
         self._settings = settings
         self._process: subprocess.Popen[str] | None = None
 
+    def configure(self, **settings: str) -> Self:
+        """Add EWALLET_* settings for the next start."""
+        self._settings |= settings
+        return self
+
     def start(self) -> Self:
         """Return when it is open for business."""
         process = self._process = self._spawn()
