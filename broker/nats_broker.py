@@ -5,6 +5,7 @@ import base64
 import datetime as dt
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
@@ -178,15 +179,22 @@ class NatsBroker:
 
     async def request(self, subject: str, data: bytes, *, timeout_s: float) -> bytes:
         """See the port."""
+        if not self._client.is_connected:  # asked now, it would leave a future behind for ever
+            raise NoResponse(f"{subject}: not connected")
+        cancellations = _cancellations()
         try:
             answer = await self._client.request(subject, data, timeout=timeout_s)
         except (nats.errors.Error, TimeoutError) as error:
             raise NoResponse(f"{subject}: {error!r}") from error
-        _heed_cancellation()
+        if _cancellations() > cancellations:
+            # In Python 3.11 the wait may swallow a cancellation (CPython issue 86296).
+            raise asyncio.CancelledError
         return answer.data
 
     async def request_all(self, subject: str, data: bytes, *, timeout_s: float) -> list[bytes]:
         """See the port."""
+        if not self._client.is_connected:  # a subscription made now would never be taken back
+            raise NoResponse(f"{subject}: not connected")
         answers: list[bytes] = []
 
         async def received(message: Msg) -> None:
@@ -201,7 +209,7 @@ class NatsBroker:
         except nats.errors.Error as error:
             raise NoResponse(f"{subject}: {error!r}") from error
         finally:
-            if self._client.is_connected:
+            with suppress(nats.errors.Error):
                 await subscription.unsubscribe()
         return answers
 
@@ -250,11 +258,9 @@ class NatsBroker:
         self._closed.set()
 
 
-def _heed_cancellation() -> None:
-    """In Python 3.11 a wait inside nats-py may swallow a cancellation (CPython issue 86296)."""
+def _cancellations() -> int:
     task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
+    return 0 if task is None else task.cancelling()
 
 
 def _unix_ns(rfc3339: str) -> int:

@@ -11,6 +11,7 @@ it survives the death of every process. After a power cut it may be older, never
 
 from __future__ import annotations
 
+import fcntl
 import os
 import struct
 from hashlib import blake2b
@@ -39,6 +40,10 @@ class Witnessed(NamedTuple):
 
 class WitnessDamaged(Exception):
     """No slot of the file can be trusted; the message names the file."""
+
+
+class WitnessInUse(Exception):
+    """Another process keeps the file."""
 
 
 class WitnessContradicted(Exception):
@@ -73,11 +78,24 @@ class Witness:
     """Keeps one witness file; it never goes back. One process at a time may keep a file."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, or make an empty one. Raise WitnessDamaged if it can't be trusted."""
-        self.newest = read_witness(path)
+        """Open the file, or make an empty one.
+
+        Raise WitnessDamaged if it can't be trusted, WitnessInUse if another process keeps it.
+        """
         if not path.exists():
             _create(path)
         self._fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.newest = read_witness(path)
+        except BlockingIOError as error:
+            os.close(self._fd)
+            raise WitnessInUse(
+                f"{path} is kept by another process: run one writer and one reader on a data folder"
+            ) from error
+        except WitnessDamaged:
+            os.close(self._fd)
+            raise
         # The next write goes where the newest witness is not.
         newest_at = [_unpacked(slot) for slot in _slots(path)].index(self.newest)
         self._slot = 1 - newest_at

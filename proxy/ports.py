@@ -45,8 +45,8 @@ class Gateway(Protocol):
         """
         ...
 
-    async def ask(self, query: Query, *, wait_ms: int) -> Answer:
-        """Ask a reader of the account's partition. Raise NoAnswer."""
+    async def ask(self, query: Query) -> Answer:
+        """Ask a reader of the account's partition. Raise NoAnswer if none answers in time."""
         ...
 
     async def status(self) -> GatewayStatus:

@@ -5,6 +5,7 @@ import logging
 from typing import Final
 
 import msgspec
+from msgspec import structs
 
 from broker.port import Broker, Disconnected, NoResponse
 from contracts.commands import Command
@@ -12,7 +13,10 @@ from contracts.frames import COMMAND_FRAME, RESULT_FRAME, Undecodable
 from contracts.limits import HELD_REQUESTS_MAX, WAIT_MS_DEFAULT
 from contracts.partitioning import partition_of
 from contracts.queries import (
+    AccountQuery,
     Answer,
+    Missing,
+    NotFound,
     Query,
     TransferQuery,
     decode_answer,
@@ -29,8 +33,13 @@ _log = logging.getLogger(__name__)
 _FRAMES_IN_FLIGHT_MAX: Final = 4
 """Of a partition. While so many are out, what arrives gathers and leaves together."""
 _STATUS_WAIT_S: Final = 0.3
-_QUERY_GRACE_S: Final = 1.0
+_QUERY_GRACE_MS: Final = 1_000
 """A reader answers within the wait it was given; this is for the way there and back."""
+_QUERY_SLICE_MS: Final = 5_000
+"""The longest wait asked for at a time; a reader waits no longer for a sequence either."""
+_ASKED_AGAIN_S: Final = 0.1
+_READER_ABSENCE_MS: Final = 3_000
+"""How long there may be no reader at all, as while one is started again."""
 
 Waiter = asyncio.Future[Result | None]
 
@@ -87,18 +96,38 @@ class BrokerGateway:
         self._keep_timer(held.deadline_ms)
         return waiter
 
-    async def ask(self, query: Query, *, wait_ms: int) -> Answer:
-        """See the port."""
+    async def ask(self, query: Query) -> Answer:
+        """See the port.
+
+        A question may be lost with the reader that had it, so none is asked for longer than a
+        slice, and it is asked again while another reader may still answer in time.
+        """
         account_id = query.from_account_id if isinstance(query, TransferQuery) else query.account_id
         partition = partition_of(account_id, self._partition_count)
-        timeout_s = wait_ms / 1_000 + _QUERY_GRACE_S
+        settled_ms = self._now_ms() + _thinking_ms(query)
+        while True:
+            left_ms = max(0, settled_ms - self._now_ms())
+            answer = await self._ask_once(partition, query, min(left_ms, _QUERY_SLICE_MS))
+            if isinstance(answer, NoAnswer):
+                if self._now_ms() > settled_ms + _READER_ABSENCE_MS:
+                    raise answer
+                await asyncio.sleep(_ASKED_AGAIN_S)  # noqa: TID251  # nobody tells of a new reader
+            elif left_ms <= _QUERY_SLICE_MS or not _may_yet_come(answer):
+                return answer
+
+    async def _ask_once(self, partition: int, query: Query, wait_ms: int) -> Answer | NoAnswer:
+        """One question, which a reader may think over for wait_ms."""
+        if isinstance(query, TransferQuery):
+            query = structs.replace(query, wait_ms=min(query.wait_ms, wait_ms))
+        timeout_s = (wait_ms + _QUERY_GRACE_MS) / 1_000
         try:
-            answer = await self._broker.request(
-                query_subject(partition), encode_query(query), timeout_s=timeout_s
+            return decode_answer(
+                await self._broker.request(
+                    query_subject(partition), encode_query(query), timeout_s=timeout_s
+                )
             )
-            return decode_answer(answer)
         except (NoResponse, msgspec.DecodeError) as fault:
-            raise NoAnswer(f"no reader of partition {partition} answered: {fault}") from fault
+            return NoAnswer(f"no reader of partition {partition} answered: {fault}")
 
     async def status(self) -> GatewayStatus:
         """See the port."""
@@ -194,3 +223,15 @@ class BrokerGateway:
 
     def _now_ms(self) -> int:
         return int(self._loop.time() * 1_000)
+
+
+def _thinking_ms(query: Query) -> int:
+    """How long a reader may take over a query, because the query says to wait for something."""
+    if isinstance(query, TransferQuery) and query.wait_ms:
+        return query.wait_ms
+    at_sequence = query.at_sequence if isinstance(query, AccountQuery) else None
+    return _QUERY_SLICE_MS if query.min_sequence or at_sequence else 0
+
+
+def _may_yet_come(answer: Answer) -> bool:
+    return isinstance(answer, NotFound) and answer.missing is Missing.TRANSFER

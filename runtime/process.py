@@ -16,7 +16,7 @@ from typing import Any, Final
 import uvloop
 
 from broker.port import Broker, BrokerFault, BrokerUnfit
-from broker.witness import WitnessContradicted, WitnessDamaged
+from broker.witness import WitnessContradicted, WitnessDamaged, WitnessInUse
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Unfit(Exception):
     """The process must not run as things are; the message says what to do."""
 
 
-_UNFIT: Final = (Unfit, BrokerUnfit, WitnessContradicted, WitnessDamaged)
+_UNFIT: Final = (Unfit, BrokerUnfit, WitnessContradicted, WitnessDamaged, WitnessInUse)
 
 
 class Fault(Exception):

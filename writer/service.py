@@ -26,7 +26,8 @@ from writer.core.machine import EventsToAppend, Machine, Position, QueuedFrame
 _log = logging.getLogger(__name__)
 
 _FRAMES_IN_FLIGHT_MAX: Final = 8
-_REBUILD_DELAY_S: Final = 0.2
+_REBUILD_DELAY_S_FIRST: Final = 0.2
+_REBUILD_DELAY_S_MAX: Final = 5.0
 
 
 class PartitionWriter:
@@ -66,9 +67,11 @@ class PartitionWriter:
 
         Raise Unfit or BrokerUnfit if the journal can't be trusted or has another writer.
         """
+        delay_s = _REBUILD_DELAY_S_FIRST
         while True:
             try:
                 await self._begin_reign()
+                delay_s = _REBUILD_DELAY_S_FIRST
                 await self._reign()
             except BrokerUnfit:
                 raise
@@ -76,7 +79,8 @@ class PartitionWriter:
                 _log.warning("partition %s: rebuilding after %r", self._partition, fault)
             finally:
                 self._end_reign()
-            await asyncio.sleep(_REBUILD_DELAY_S)  # noqa: TID251  # a broken broker is given air
+            await asyncio.sleep(delay_s)  # noqa: TID251  # a broken broker is given air
+            delay_s = min(2 * delay_s, _REBUILD_DELAY_S_MAX)
 
     def status(self) -> WriterPartition | None:
         """None while there is no reign."""

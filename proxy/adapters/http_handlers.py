@@ -119,7 +119,7 @@ class Handlers:
         if isinstance(query, Problem):
             return problem_response(query)
         headers = _applied(preferences)
-        answer = await self._ask(query, TransferAnswer, extra_wait_ms=query.wait_ms)
+        answer = await self._ask(query, TransferAnswer)
         if isinstance(answer, NotFound):
             return _not_found(answer, headers)
         return json_response(200, transfer_recorded(query, answer), headers)
@@ -182,11 +182,8 @@ class Handlers:
         partition = partition_of(command.routing_account_id, self._gateway.partition_count)
         return json_response(201, done(command, result, partition), headers)
 
-    async def _ask(
-        self, query: Query, kind: type[_Answer], *, extra_wait_ms: int = 0
-    ) -> _Answer | NotFound:
-        """Ask a reader. It may take the extra wait itself, so the answer is awaited longer."""
-        answer = await self._gateway.ask(query, wait_ms=WAIT_MS_DEFAULT + extra_wait_ms)
+    async def _ask(self, query: Query, kind: type[_Answer]) -> _Answer | NotFound:
+        answer = await self._gateway.ask(query)
         assert isinstance(answer, kind | NotFound)
         return answer
 

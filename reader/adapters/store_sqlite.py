@@ -137,6 +137,22 @@ FROM (
 WHERE accounts.number = touched.account
 """
 
+# SQLite has no checksums: what balances must satisfy is asked before they are believed.
+_CONTRADICTED_ACCOUNT: Final = """
+SELECT account_id FROM accounts LEFT JOIN transfers ON sequence = newest_sequence
+WHERE posted_minor <> CASE
+    WHEN newest_sequence = 0 THEN 0
+    WHEN payer = number THEN payer_balance_minor
+    WHEN payee = number THEN payee_balance_minor
+    ELSE posted_minor + 1 END
+LIMIT 1
+"""
+_UNBALANCED_CURRENCY: Final = """
+SELECT currency FROM accounts GROUP BY currency
+HAVING sum(posted_minor >> 32) * 4294967296 + sum(posted_minor & 4294967295) <> 0
+LIMIT 1
+"""
+
 
 class SqliteReadStore:
     """Port `ReadStore` on one file. `write` and `tidy` come from one thread at a time."""
@@ -160,6 +176,14 @@ class SqliteReadStore:
         with self._faults():
             tip, stream_sequence = self._cursor()
             accounts = self._db.execute("SELECT * FROM accounts ORDER BY number").fetchall()
+            contradicted = self._db.execute(_CONTRADICTED_ACCOUNT).fetchone()
+            unbalanced = self._db.execute(_UNBALANCED_CURRENCY).fetchone()
+        if contradicted is not None or unbalanced is not None:
+            where = contradicted or unbalanced
+            raise StoreUnfit(
+                f"The read store {self._path} is damaged: the balances of {where[0]} do not agree "
+                f"with its transfers. {_REBUILD}"
+            )
         return Stored(Cursor(tip, stream_sequence), [AccountRow._make(row) for row in accounts])
 
     def write(self, group: Group) -> None:

@@ -96,13 +96,13 @@ class MemoryGateway:
             return None
         return await self._carry_out(command)
 
-    async def ask(self, query: Query, *, wait_ms: int) -> Answer:
+    async def ask(self, query: Query) -> Answer:
         if self.raises is not None:
             raise self.raises
         if isinstance(query, TransferQuery) and query.wait_ms:
             name = (query.from_account_id, query.transaction_id)
             try:
-                async with asyncio.timeout(min(query.wait_ms, wait_ms) / 1_000), self._changed:
+                async with asyncio.timeout(query.wait_ms / 1_000), self._changed:
                     await self._changed.wait_for(lambda: name in self._transfers)
             except TimeoutError:
                 pass

@@ -13,10 +13,17 @@ from broker.witness import Witness
 from contracts.commands import Command, OpenAccount, Transfer
 from contracts.frames import COMMAND_FRAME, CommandFrame
 from contracts.limits import HELD_REQUESTS_MAX
+from contracts.queries import (
+    AccountAnswer,
+    AccountQuery,
+    NotFound,
+    TransferAnswer,
+    TransferQuery,
+)
 from contracts.rejections import Rejection
 from contracts.results import Result
 from contracts.subjects import command_stream, command_subject, journal_stream, result_subject
-from proxy.ports import NoRoom
+from proxy.ports import NoAnswer, NoRoom
 from proxy.service import BrokerGateway
 from reader.bootstrap import serve_on
 from runtime.settings import ServiceSettings
@@ -199,6 +206,35 @@ async def test_results_for_nobody_and_garbage_are_ignored(world: World) -> None:
         result = (await submit(gateway, opening("a")))[0]
     assert result is not None
     assert result.repeated
+
+
+async def test_a_question_waits_for_a_reader_that_is_started_again(world: World) -> None:
+    async with world.gateway() as gateway, world.writer():
+        asked = asyncio.create_task(gateway.ask(AccountQuery("a")))
+        await turns()
+        async with world.reader():
+            await submit(gateway, opening("a"))
+            answer = await asked
+            assert isinstance(answer, NotFound | AccountAnswer)
+            assert isinstance(await gateway.ask(AccountQuery("a")), AccountAnswer)
+
+
+async def test_a_question_that_nobody_answers_ends(world: World) -> None:
+    async with world.gateway() as gateway:
+        with pytest.raises(NoAnswer):
+            await gateway.ask(AccountQuery("a"))
+
+
+async def test_a_question_for_a_transfer_to_come_is_answered_when_it_comes(world: World) -> None:
+    async with world.gateway() as gateway, world.reader(), world.writer():
+        await submit(gateway, opening("a"), opening("b"))
+        asked = asyncio.create_task(gateway.ask(TransferQuery("a", "t1", wait_ms=WAIT_MS)))
+        await turns()
+        await submit(gateway, transfer("t1"))
+        answer = await asked
+        assert isinstance(answer, TransferAnswer)
+        missing = await gateway.ask(TransferQuery("a", "t2", wait_ms=20))
+        assert isinstance(missing, NotFound)
 
 
 async def stored(world: World, times: int) -> None:

@@ -169,6 +169,28 @@ def test_a_store_that_is_not_ours_is_refused(tmp_path: Path, damage: str, words:
     assert "reader rebuild" in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE accounts SET posted_minor = posted_minor + 256 WHERE number = 0",
+        "UPDATE accounts SET posted_minor = posted_minor + 1 - 2 * number WHERE number < 2",
+        "UPDATE accounts SET currency = 'XAU' WHERE number = 0",
+        "UPDATE accounts SET newest_sequence = newest_sequence + 1 WHERE number = 0",
+    ],
+)
+def test_balances_that_do_not_add_up_are_not_believed(tmp_path: Path, damage: str) -> None:
+    """SQLite has no checksums: a flipped bit would be read as a balance."""
+    path = tmp_path / "store.sqlite"
+    _stored(path, busy_writer(200))
+    with opened(path) as db:
+        db.execute(damage)
+        db.commit()
+    store = SqliteReadStore(path, 0)
+    with pytest.raises(StoreUnfit, match="do not agree"):
+        store.load()
+    store.close()
+
+
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite"
     path.write_bytes(b"not a database, but long enough to be taken for one" * 100)

@@ -77,7 +77,8 @@ class Stack:
         """Process ids of the children of a role: nats-server, writer, reader or proxy."""
         assert self._process is not None
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        return [pid for pid in map(int, children.read_text().split()) if role in _command(pid)]
+        pids = map(int, children.read_text().split())
+        return [pid for pid in pids if role in _words(pid)]
 
     def errors(self) -> str:
         """What it has written to standard error so far."""
@@ -123,6 +124,12 @@ def _holders(data: Path) -> list[str]:
     """Processes whose command line names the data folder: its nats-server, when it lives."""
     lines = [path.parent for path in Path("/proc").glob("[0-9]*/cmdline")]
     return [each.name for each in lines if str(data) in _command(int(each.name))]
+
+
+def _words(pid: int) -> list[str]:
+    """The command line's words, without the folders of the program."""
+    program, *arguments = _command(pid).split("\0")
+    return [Path(program).name, *arguments]
 
 
 def _command(pid: int) -> str:
