@@ -32,7 +32,7 @@ PROXIES_MAX = 64
     help="Partitions of a new data folder (1 if unset); fixed for its life.",
 )
 @setting(
-    "--proxies", type=click.IntRange(1, PROXIES_MAX), default=1, help="Number of proxy processes."
+    "--proxies", type=click.IntRange(1, PROXIES_MAX), default=2, help="Number of proxy processes."
 )
 @setting(
     "--insecure",
