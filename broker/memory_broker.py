@@ -70,13 +70,24 @@ class MemoryServer:
         self.partition_count: int | None = None
         """Of the wallet that made its streams here."""
         self.streams: dict[str, _Stream] = {}
+        self._subjects: dict[str, str] = {}
         self.subscriptions: dict[str, list[_Subscription]] = {}
         self.services: dict[str, list[_Service]] = {}
         self.turns: dict[str, int] = {}
 
     def add_stream(self, name: str, subject: str) -> None:
         """Make a stream that stores what is sent to a subject, if it is not there yet."""
+        self._subjects[name] = subject
         self.streams.setdefault(name, _Stream(subject))
+
+    def lose_stream(self, name: str) -> None:
+        """Forget a stream altogether, as a server that is started again forgets one in memory."""
+        self.streams.pop(name).notify()
+
+    def restore(self, name: str) -> None:
+        """Make a stream again that was there before."""
+        if name not in self.streams:
+            self.add_stream(name, self._subjects[name])
 
     def connect(self) -> "MemoryBroker":
         """A new connection."""
@@ -236,6 +247,11 @@ class MemoryBroker:
         for partition in range(partition_count):
             self._server.add_stream(journal_stream(partition), journal_subject(partition))
             self._server.add_stream(command_stream(partition), command_subject(partition))
+
+    async def restore_queue(self, stream: str) -> None:
+        """See the port."""
+        self._check_reachable()
+        self._server.restore(stream)
 
     async def follow(
         self, stream: str, *, after: StoredMessage | None, may_rewind: bool = False

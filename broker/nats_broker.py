@@ -109,6 +109,10 @@ class NatsBroker:
         """See the port."""
         self._command_configs = await provide_streams(self.api, partition_count)
 
+    async def restore_queue(self, stream: str) -> None:
+        """See the port. A stream in memory is gone when its server was started again."""
+        await provide_stream(self.api, self._command_configs[stream])
+
     async def follow(
         self, stream: str, *, after: StoredMessage | None, may_rewind: bool = False
     ) -> Following:
@@ -119,7 +123,7 @@ class NatsBroker:
             self.stored_message,
             stream,
             after=after,
-            restore=partial(self._restore, stream) if may_rewind else None,
+            restore=partial(self.restore_queue, stream) if may_rewind else None,
             on_close=self._followings.discard,
         )
         await following.start()
@@ -236,10 +240,6 @@ class NatsBroker:
     async def closed(self) -> None:
         """See the port."""
         await self._closed.wait()
-
-    async def _restore(self, stream: str) -> None:
-        """A stream in memory is gone when its server was started again."""
-        await provide_stream(self.api, self._command_configs[stream])
 
     async def _on_error(self, error: Exception) -> None:
         _log.warning("broker: %r", error)

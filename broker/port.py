@@ -101,6 +101,10 @@ class Broker(Protocol):
         """
         ...
 
+    async def restore_queue(self, stream: str) -> None:
+        """Make a command queue of `provide_streams` again if it vanished with its server."""
+        ...
+
     async def follow(
         self, stream: str, *, after: StoredMessage | None, may_rewind: bool = False
     ) -> Following:

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from broker.port import Broker, BrokerFault, BrokerUnfit, StoredMessage
+from broker.port import Broker, BrokerFault, BrokerUnfit, Following, StoredMessage
 from broker.witness import Witness, Witnessed
 from contracts.chain import Tip, Unchained
 from contracts.frames import COMMAND_FRAME, CommandFrame, Undecodable
@@ -59,6 +59,8 @@ class PartitionWriter:
         self._durable_sequence = 0
         self._unwitnessed: Witnessed | None = None
         """The witnessed frame that a replay has not come to yet."""
+        self._commands: Following | None = None
+        """The queue as this reign reads it."""
         self._in_flight: asyncio.Queue[tuple[EventsToAppend, asyncio.Future[int]]] = asyncio.Queue()
         self.reigning = asyncio.Event()
 
@@ -78,7 +80,7 @@ class PartitionWriter:
             except BrokerFault as fault:
                 _log.warning("partition %s: rebuilding after %r", self._partition, fault)
             finally:
-                self._end_reign()
+                await self._end_reign()
             await asyncio.sleep(delay_s)  # noqa: TID251  # a broken broker is given air
             delay_s = min(2 * delay_s, _REBUILD_DELAY_S_MAX)
 
@@ -99,6 +101,8 @@ class PartitionWriter:
     async def _begin_reign(self) -> None:
         self._machine = machine = await self._rebuild()
         self._refuse_if_deposed(machine)
+        # Before the epoch: a reign that can't read commands must leave no trace in the journal.
+        self._commands = await self._follow_commands(machine.position)
         opened = machine.open_epoch(self._writer_id, self._fresh_key())
         acknowledged = await self._append(opened)
         self._journal_sequence = await acknowledged
@@ -133,10 +137,13 @@ class PartitionWriter:
             # A bug or a refusal beside a broken connection is what counts.
             raise min(group.exceptions, key=_is_curable) from group
 
-    def _end_reign(self) -> None:
+    async def _end_reign(self) -> None:
         """Forget everything that was decided and is not known to be durable."""
         self.reigning.clear()
         self._machine = None
+        if self._commands is not None:
+            commands, self._commands = self._commands, None
+            await commands.close()
         while not self._in_flight.empty():
             self._in_flight.get_nowait()[1].cancel()
 
@@ -201,23 +208,22 @@ class PartitionWriter:
 
     # --- the hot path ---
 
+    async def _follow_commands(self, position: Position) -> Following:
+        stream = command_stream(self._partition)
+        await self._broker.restore_queue(stream)
+        after = await self._last_command(position)
+        return await self._broker.follow(stream, after=after, may_rewind=True)
+
     async def _decide_commands(self) -> None:
         assert self._machine is not None
-        following = await self._broker.follow(
-            command_stream(self._partition),
-            after=await self._last_command(self._machine.position),
-            may_rewind=True,
-        )
-        try:
-            async for messages in following:
-                for group in _groups(self._decoded(messages)):
-                    # No await between deciding and sending: the order of frames is the order
-                    # of decisions.
-                    events = self._machine.decide(group)
-                    await self._in_flight.put((events, await self._append(events)))
-                    self._journal_sequence += 1
-        finally:
-            await following.close()
+        assert self._commands is not None
+        async for messages in self._commands:
+            for group in _groups(self._decoded(messages)):
+                # No await between deciding and sending: the order of frames is the order of
+                # decisions.
+                events = self._machine.decide(group)
+                await self._in_flight.put((events, await self._append(events)))
+                self._journal_sequence += 1
 
     async def _await_acknowledgements(self) -> None:
         while True:

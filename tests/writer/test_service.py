@@ -151,6 +151,18 @@ async def test_a_queue_that_rewinds_under_a_writer_is_read_from_its_beginning(
         await world.until(TransferCompleted, 1)
 
 
+async def test_a_queue_that_vanished_is_made_again_and_costs_one_epoch(world: World) -> None:
+    """As after a restart of the server with frames in flight."""
+    async with world.writer("first"):
+        await world.send(*OPENINGS)
+        await world.until(AccountOpened, 2)
+    world.server.lose_stream(command_stream(0))
+    async with world.writer("second"):
+        await world.send(transfer("t1"))
+        await world.until(TransferCompleted, 1)
+    assert [frame.epoch for frame in world.frames()] == [1, 1, 2, 2]
+
+
 async def test_a_foreign_append_makes_the_writer_rebuild_and_lose_nothing(world: World) -> None:
     async with world.writer() as run:
         await world.send(*OPENINGS)
