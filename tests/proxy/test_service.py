@@ -189,10 +189,11 @@ async def test_a_request_without_a_result_ends_unknown_and_frees_its_place(world
 
 async def test_one_request_too_many_is_refused_before_anything_is_sent(world: World) -> None:
     async with world.gateway() as gateway:
-        held = [gateway.submit(opening(f"a{n}"), wait_ms=300) for n in range(HELD_REQUESTS_MAX)]
+        for number in range(HELD_REQUESTS_MAX):
+            gateway.submit(opening(f"a{number}"), wait_ms=WAIT_MS)
         with pytest.raises(NoRoom):
-            gateway.submit(opening("one-more"), wait_ms=300)
-        await asyncio.gather(*held)
+            gateway.submit(opening("one-more"), wait_ms=WAIT_MS)
+        await stored(world, 4)
     names = {each.routing_account_id for frame in world.frames() for each in frame.commands}
     assert "one-more" not in names
 
