@@ -11,6 +11,8 @@ import pytest
 from proxy.adapters import http_responses
 from proxy.adapters.http_server import HttpLimits
 
+pytestmark = pytest.mark.server
+
 if TYPE_CHECKING:
     from tests.proxy.conftest import Wallet
 

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 SCHEMATHESIS: Final = Path(sys.executable).parent / "schemathesis"
 
 CHECKS: Final = (
@@ -24,6 +26,7 @@ CHECKS: Final = (
 PHASES: Final = ("Examples", "Coverage", "Fuzzing", "Stateful")
 
 
+@pytest.mark.server
 def test_the_wallet_keeps_what_its_openapi_document_promises(base_url: str, tmp_path: Path) -> None:
     run_schemathesis(base_url, tmp_path)
 
