@@ -168,7 +168,10 @@ class BrokerGateway:
                     self._keep_timer(sent.late_at_ms)
 
     def _release_sent(self) -> None:
-        """Tell the clients that do not wait that their commands are on their way."""
+        """Tell the clients that do not wait that their commands are on their way.
+
+        Those that were given up before are forgotten: an outage must not pile them up.
+        """
         if self._not_waiting:
             for held in self._not_waiting:
                 if held.sends and not held.waiter.done():
@@ -202,6 +205,7 @@ class BrokerGateway:
         now_ms = self._now_ms() + 1  # a timer may fire a fraction of a millisecond early
         for held in self._held.give_up(now_ms):
             self._give_up(held)
+        self._release_sent()
         self._held.resend_late(now_ms)
         for partition in range(self._partition_count):
             self._wake_sender(partition)

@@ -179,6 +179,19 @@ async def test_a_request_that_was_never_sent_ends_with_no_room(world: World) -> 
             await gateway.submit(opening("a"), wait_ms=50)
 
 
+async def test_requests_that_do_not_wait_do_not_pile_up_in_an_outage(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.service.WAIT_MS_DEFAULT", 50)
+    async with world.gateway() as gateway:
+        world.proxy_connection.cut()
+        for number in range(3):
+            with pytest.raises(NoRoom):
+                await gateway.submit(opening(f"a{number}"), wait_ms=0)
+        await turns()
+        assert gateway._not_waiting == []  # noqa: SLF001  # nothing may pile up
+
+
 async def test_a_request_without_a_result_ends_unknown_and_frees_its_place(world: World) -> None:
     async with world.gateway() as gateway:
         hasty = [gateway.submit(opening(f"h{n}"), wait_ms=50) for n in range(40)]
