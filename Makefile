@@ -1,11 +1,13 @@
 # Everything a developer, the commit hook and CI call. Needs Python >= 3.11, pip and make.
 PYTHON ?= python3
+SEEDS ?= 200
+SEED_START ?= 1
 VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 
-.PHONY: up test unit lint format bench requirements clean
+.PHONY: up test unit lint format sim bench requirements clean
 
 PIP     = $(BIN)/pip --disable-pip-version-check --quiet install
 
@@ -27,7 +29,7 @@ test: $(DEV) lint     ## everything CI runs
 	$(BIN)/pytest
 
 unit: $(DEV)          ## the inner loop: no server is started
-	$(BIN)/pytest -m "not server and not faults" -q
+	$(BIN)/pytest -m "not server and not faults and not simulation" -q
 
 lint: $(DEV)          ## style, types, layers
 	$(BIN)/ruff check .
@@ -39,8 +41,13 @@ format: $(DEV)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(DEV)         ## the single-request benchmark beside its PostgreSQL peer (docs/performance.md)
+sim: $(DEV)           ## run the simulation: make sim SEEDS=<how many> SEED_START=<first>
+	$(BIN)/python -m simulation $(SEEDS) $(SEED_START)
+
+bench: $(DEV)         ## beside the PostgreSQL peer (docs/performance.md), and the four ways (docs/coordination.md)
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.coordination
+	$(BIN)/python -m bench.coordinator_death
 
 requirements: $(DEV)  ## pin again, with hashes and without index addresses
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras --allow-unsafe --extra install --output-file requirements.txt pyproject.toml

@@ -4,33 +4,29 @@ Every round starts each system on a fresh folder, so a round depends on no other
 system runs at a time. Ends with 0 when every transfer of every load was answered with 201.
 """
 
-import json
-import signal
 import sys
 import tempfile
-import time
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from bench import machine
+from bench.leaving import leave_on_signals
 from bench.load import require_wrk
 from bench.measurement import Measurement, Subject, measure
 from bench.peers.postgresql import HOW_TO_INSTALL, find_binaries, postgresql
-from bench.report import Summary, cpu_table, disturbance, speed_table, summarise
+from bench.report import DISTURBANCE_MAX, cpu_table, disturbance, speed_table, summarise
+from bench.results import write_document
 from bench.settings import BenchError, Settings, read_settings
 from bench.wallet import wallet
 
 PEER = "postgresql peer"
-DISTURBANCE_MAX = 0.1
 
 
 def main() -> int:
     """Run the whole benchmark and return the exit status."""
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, _leave)
+    leave_on_signals()
     try:
         settings = read_settings()
         require_wrk()
@@ -39,13 +35,6 @@ def main() -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _leave(number: int, _frame: FrameType | None) -> None:
-    """Unwind, which stops everything that was started; further signals can't cut that short."""
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, signal.SIG_IGN)
-    sys.exit(128 + number)
 
 
 def run(settings: Settings) -> None:
@@ -64,7 +53,14 @@ def run(settings: Settings) -> None:
     summaries = summarise(measurements, PEER if has_peer else None)
     description["versions"] = versions
     print(f"\n{speed_table(summaries)}\n\nCPU microseconds per transfer\n{cpu_table(summaries)}\n")
-    path = write_results(settings, description, measurements, summaries)
+    path = write_document(
+        "transfers",
+        "bench",
+        settings,
+        description,
+        summaries=[asdict(summary) for summary in summaries],
+        measurements=[asdict(measurement) for measurement in measurements],
+    )
     print(", ".join(f"{key} {value}" for key, value in description.items()))
     print(f"Written to {path}")
     if settings.peer and not has_peer:
@@ -92,26 +88,6 @@ def list_subjects(settings: Settings) -> list[Subject]:
             start = partial(postgresql, binaries=binaries, connections=settings.peer_connections)
             subjects.insert(1, Subject(name=PEER, partitions=1, start=start))
     return subjects
-
-
-def write_results(
-    settings: Settings,
-    description: dict[str, Any],
-    measurements: list[Measurement],
-    summaries: list[Summary],
-) -> Path:
-    """Write everything that was measured to a file named by the time, and return its path."""
-    settings.results.mkdir(parents=True, exist_ok=True)
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    path = settings.results / f"transfers-{stamp}.json"
-    document = {
-        "settings": {**asdict(settings), "folder": str(settings.folder or "")},
-        "machine": description,
-        "summaries": [asdict(summary) for summary in summaries],
-        "measurements": [asdict(measurement) for measurement in measurements],
-    }
-    path.write_text(json.dumps(document, indent=2, default=str) + "\n")
-    return path
 
 
 if __name__ == "__main__":

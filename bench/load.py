@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,18 +71,31 @@ def run_wrk(
     base_url: str, accounts: Path, *, run: str, seed: int, connections: int, seconds: int
 ) -> LoadResult:
     """Load for some seconds. `run` makes the transaction ids, `seed` the choice of accounts."""
+    return parse_wrk(
+        *run_script(
+            SCRIPT,
+            [str(accounts), run, str(seed)],
+            base_url=base_url,
+            connections=connections,
+            seconds=seconds,
+        )
+    )
+
+
+def run_script(
+    script: Path, arguments: Sequence[str], *, base_url: str, connections: int, seconds: int
+) -> tuple[str, int]:
+    """Run wrk with a script of ours; return what it printed and its CPU time in microseconds."""
     argv = [
         require_wrk(),
         "-t1",
         f"-c{connections}",
         f"-d{seconds}",
         f"--timeout={REQUEST_TIMEOUT_SECONDS}",
-        f"--script={SCRIPT}",
+        f"--script={script}",
         base_url,
         "--",
-        str(accounts),
-        run,
-        str(seed),
+        *arguments,
     ]
     child = subprocess.Popen(
         argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
@@ -92,5 +106,7 @@ def run_wrk(
         child.returncode = os.waitstatus_to_exitcode(status)
     finally:
         stop(child)
+        if child.stdout:
+            child.stdout.close()
     cpu_us = int((usage.ru_utime + usage.ru_stime) * 1_000_000)
-    return parse_wrk(output.decode(errors="replace"), cpu_us)
+    return output.decode(errors="replace"), cpu_us

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench import accounts
 from bench.cpu import GroupTime, group_times, machine_busy_us
-from bench.load import LoadResult, run_wrk
+from bench.load import run_wrk
 from bench.processes import Running
 from bench.settings import BenchError, Settings
 
@@ -106,17 +106,28 @@ class _Loads:
             transfers_per_second=round(result.per_second, 1),
             p50_ms=result.p50_us / 1000,
             p99_ms=result.p99_us / 1000,
-            cpu_us_per_transfer=cpu_per_transfer(before, after, busy_us, result),
+            cpu_us_per_transfer=cpu_per_transfer(
+                before,
+                after,
+                busy_us=busy_us,
+                wrk_cpu_us=result.wrk_cpu_us,
+                transfers=result.requests,
+            ),
             processes={group: time.processes for group, time in sorted(after.items())},
         )
 
 
 def cpu_per_transfer(
-    before: dict[str, GroupTime], after: dict[str, GroupTime], busy_us: int, result: LoadResult
+    before: dict[str, GroupTime],
+    after: dict[str, GroupTime],
+    *,
+    busy_us: int,
+    wrk_cpu_us: int,
+    transfers: int,
 ) -> dict[str, float]:
     """Divide what each group used during a load by its transfers, in microseconds."""
     none = GroupTime(0, 0)
     used_us = {group: time.cpu_us - before.get(group, none).cpu_us for group, time in after.items()}
-    used_us["wrk"] = result.wrk_cpu_us
+    used_us["wrk"] = wrk_cpu_us
     used_us["elsewhere"] = max(0, busy_us - sum(used_us.values()))
-    return {group: round(time / result.requests, 1) for group, time in used_us.items()}
+    return {group: round(time / max(1, transfers), 1) for group, time in used_us.items()}

@@ -23,12 +23,14 @@ class Running:
     """A system that takes requests: where, and whose CPU time is to be counted.
 
     `label` gives the name of a process' group from its command line (its arguments).
+    `monitor_url` is that of the wallet's nats-server; empty for a system that has none.
     """
 
     base_url: str
     root_pids: tuple[int, ...]
     label: Callable[[Sequence[str]], str]
     versions: Mapping[str, str] = field(default_factory=dict)
+    monitor_url: str = ""
 
 
 def free_port() -> int:
@@ -70,6 +72,10 @@ def started(
         try:
             _await_ready(child, log, re.compile(ready), ready_seconds)
             yield child.pid
+        except BenchError as error:
+            if child.poll() is not None:  # what went wrong follows from that
+                raise BenchError(f"{error}\n{_last_words(child, log)}") from error
+            raise
         finally:
             stop(child, stop_signal)
 
@@ -86,10 +92,14 @@ def _await_ready(
     deadline = time.monotonic() + seconds
     while not ready.search(log.read_text(errors="replace")):
         if child.poll() is not None:
-            raise BenchError(f"{name} ended with {child.returncode}:\n{tail(log)}")
+            raise BenchError(_last_words(child, log))
         if time.monotonic() > deadline:
             raise BenchError(f"{name} was not ready in {seconds} s:\n{tail(log)}")
         time.sleep(READY_POLL_SECONDS)
+
+
+def _last_words(child: subprocess.Popen[bytes], log: Path) -> str:
+    return f"{log.stem} ended with {child.returncode}:\n{tail(log)}"
 
 
 def tail(log: Path, lines: int = 20) -> str:

@@ -12,8 +12,10 @@ from time import perf_counter
 from contracts.chain import Chained
 from contracts.commands import Command, OpenAccount, Transfer
 from contracts.frames import CommandFrame
+from contracts.partitioning import SlotMap
 from writer.core.idempotency import FINGERPRINT_KEY_BYTES, DecidedTransfers, Fingerprints
-from writer.core.machine import Machine, QueuedFrame
+from writer.core.machine import Decision, Machine, QueuedFrame
+from writer.core.partition import Partition
 
 TRANSFERS = 1_000_000
 ACCOUNTS = 10_000
@@ -30,7 +32,7 @@ def main() -> None:
         machine, seconds = replay(frames)
         replay_s.append(seconds)
     index_s = median(remember_all() for _ in range(ROUNDS))
-    remembered = machine.partition.transfers
+    remembered = machine.rules.outcomes.table
     print(f"journal      {sum(map(len, frames)) / TRANSFERS:.0f} bytes per transfer")
     print(f"decide       {TRANSFERS / decide_s:,.0f} transfers/s")
     print(f"replay       {TRANSFERS / median(replay_s):,.0f} events/s")
@@ -40,8 +42,8 @@ def main() -> None:
 
 def build_journal() -> tuple[list[bytes], float]:
     """The frames of a journal, and the seconds that deciding the transfers took."""
-    chance, machine = Random(1), Machine(0, 1)  # noqa: S311  # chooses accounts
-    frames = [machine.open_epoch("bench", KEY).data]
+    chance, machine = Random(1), new_machine()  # noqa: S311  # chooses accounts
+    frames = [frame_of(machine.open_epoch("bench", KEY))]
     openings: list[Command] = [OpenAccount(f"user-{n}", "USD", 10**12) for n in range(ACCOUNTS)]
     frames += decided(machine, openings)
     transfers: list[Command] = [
@@ -60,19 +62,30 @@ def build_journal() -> tuple[list[bytes], float]:
     return frames, perf_counter() - started
 
 
-def decided(machine: Machine, commands: list[Command]) -> list[bytes]:
+def decided(machine: Machine[Partition], commands: list[Command]) -> list[bytes]:
     """Event frames of the commands, in frames of FRAME_COMMANDS."""
-    return [
-        machine.decide(
-            [QueuedFrame(at, at, CommandFrame("proxy", at, commands[at : at + FRAME_COMMANDS]))]
-        ).data
+    groups = [
+        [QueuedFrame(at, at, CommandFrame("proxy", at + 1, commands[at : at + FRAME_COMMANDS]))]
         for at in range(0, len(commands), FRAME_COMMANDS)
     ]
+    return [frame_of(machine.decide(group)) for group in groups]
 
 
-def replay(frames: list[bytes]) -> tuple[Machine, float]:
+def new_machine() -> Machine[Partition]:
+    """The only partition of a wallet."""
+    return Machine(0, Partition(0, SlotMap.even(1)))
+
+
+def frame_of(decision: Decision) -> bytes:
+    """Its event frame; commands always cause one."""
+    if decision.data is None:
+        raise SystemExit("a group of commands caused no event")
+    return decision.data
+
+
+def replay(frames: list[bytes]) -> tuple[Machine[Partition], float]:
     """A machine that replayed all frames, and the seconds it took."""
-    machine = Machine(0, 1)
+    machine = new_machine()
     started = perf_counter()
     for data in frames:
         link = machine.replay(data)
@@ -88,7 +101,7 @@ def remember_all() -> float:
     for number in range(TRANSFERS):
         name = fingerprints.name("user-1", str(number))
         if index.find(name) is None:
-            index.remember(name, number, fingerprints.content("user-2", 1_000, "USD"))
+            index.remember(name, number, fingerprints.content("user-2", 1_000, "USD"), None)
     return perf_counter() - started
 
 

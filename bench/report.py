@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from bench.measurement import Measurement
 
+DISTURBANCE_MAX = 0.1
+"""A run in which others took more of the CPU time than this is to be repeated."""
+
 
 @dataclass(frozen=True)
 class Summary:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,9 @@ _READERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+def read_settings(
+    environment: Mapping[str, str] = os.environ, *, default: Settings | None = None
+) -> Settings:
     """Read `BENCH_SECONDS=8`, `BENCH_CONNECTIONS=1,64,256` and so on; the rest stays default."""
     values: dict[str, Any] = {}
     for name, read in _READERS.items():
@@ -59,7 +61,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
             values[name] = read(text)
         except ValueError as error:
             raise BenchError(f"BENCH_{name.upper()}={text!r} is not understood") from error
-    settings = Settings(**values)
+    settings = replace(default or Settings(), **values)
     if settings.seconds < 1 or settings.rounds < 1 or settings.accounts < 2:
         raise BenchError("BENCH_SECONDS and BENCH_ROUNDS start at 1, BENCH_ACCOUNTS at 2")
     if not settings.connections:

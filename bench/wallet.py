@@ -1,5 +1,6 @@
 """The wallet under load: the embedded stack, as `ewallet up` starts it, on a fresh folder."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -8,8 +9,10 @@ from pathlib import Path
 
 from bench.cpu import arguments, descendants, running_processes
 from bench.processes import Running, free_port, started
+from bench.settings import BenchError
 
 ROLES = ("nats-server", "writer", "reader", "proxy", "up")
+_MONITOR = re.compile(r"(?m)^NATS .* monitoring (http://\S+)$")
 
 
 def role_of(argv: Sequence[str]) -> str:
@@ -39,14 +42,28 @@ def wallet(folder: Path, partitions: int) -> Iterator[Running]:
             root_pids=(pid,),
             label=role_of,
             versions={"nats-server": _nats_server_version(pid)},
+            monitor_url=monitor_url(log.read_text(errors="replace")),
         )
+
+
+def monitor_url(announcement: str) -> str:
+    """Find nats-server's monitoring address in what `ewallet up` says when it is ready."""
+    found = _MONITOR.search(announcement)
+    if found is None:
+        raise BenchError(f"`ewallet up` did not name a monitoring address:\n{announcement}")
+    return found[1]
+
+
+def pids_of(role: str, root: int) -> list[int]:
+    """Return the processes of a role below `root`, in rising order."""
+    below = descendants([root], running_processes())
+    return sorted(pid for pid in below if role_of(arguments(pid)) == role)
 
 
 def _nats_server_version(root: int) -> str:
     """Ask the very binary that runs below `root`."""
-    for pid in descendants([root], running_processes()):
-        if role_of(arguments(pid)) == "nats-server":
-            binary = Path(f"/proc/{pid}/exe").readlink()
-            answer = subprocess.run([binary, "--version"], capture_output=True, check=True)
-            return answer.stdout.decode().strip()
+    for pid in pids_of("nats-server", root):
+        binary = Path(f"/proc/{pid}/exe").readlink()
+        answer = subprocess.run([binary, "--version"], capture_output=True, check=True)
+        return answer.stdout.decode().strip()
     return "unknown"

@@ -21,6 +21,7 @@ from broker.store_files import Damage, DamageKind, read_stream, stream_folders
 from broker.witness import WitnessDamaged, Witnessed, read_witness, witness_paths
 from contracts.chain import Chained, advanced, follow, genesis
 from contracts.frames import EVENT_FRAME, Undecodable
+from contracts.parties import COORDINATOR
 from contracts.subjects import journal_stream, journal_subject
 
 _WHAT_TO_DO: Final = """\
@@ -34,7 +35,7 @@ Nothing has been changed and nothing was started. What to do:
   4. Start again: the same check runs first. Keep the witness files, they say how far each
      journal must reach.
 If no copy reaches that far, what is in doubt may be lost, although clients were told that it is
-done. The check accepts an older, undamaged copy only once the partition's witness files are
+done. The check accepts an older, undamaged copy only once that journal's witness files are
 moved away."""
 
 
@@ -42,7 +43,8 @@ moved away."""
 class Finding:
     """Something about one journal that its owner must know before a start."""
 
-    partition: int
+    party: int
+    """Whose journal it is."""
     refuses: bool
     """Whether the server must not be started; otherwise this is only a warning."""
     first_sequence: int | None
@@ -54,17 +56,13 @@ class Finding:
     """The journal's folder: what to restore from another copy."""
 
 
-def check_journals(store_dir: Path, data_dir: Path, partitions: Iterable[int]) -> list[Finding]:
+def check_journals(store_dir: Path, data_dir: Path, parties: Iterable[int]) -> list[Finding]:
     """Check the journals in the store of a stopped server; no finding means all is well.
 
     store_dir is the server's own setting of that name, data_dir holds the witnesses. A journal
     that does not exist is fine unless a witness saw it. Reads every byte: about 100 MB/s.
     """
-    return [
-        finding
-        for partition in partitions
-        for finding in _check_journal(store_dir, data_dir, partition)
-    ]
+    return [finding for party in parties for finding in _check_journal(store_dir, data_dir, party)]
 
 
 def render(findings: Sequence[Finding]) -> str:
@@ -79,8 +77,9 @@ def render(findings: Sequence[Finding]) -> str:
 
 def _sentences(finding: Finding) -> str:
     kind = "damaged" if finding.refuses else "warning"
+    whose = "Coordinator" if finding.party == COORDINATOR else f"Partition {finding.party}"
     return (
-        f"Partition {finding.partition}, {kind}: {_in_doubt(finding)}.\n"
+        f"{whose}, {kind}: {_in_doubt(finding)}.\n"
         f"  Seen: {finding.seen}.\n"
         f"  Journal: {finding.folder}"
     )
@@ -97,19 +96,19 @@ def _in_doubt(finding: Finding) -> str:
     return f"sequences {first} to {last} are in doubt"
 
 
-def _check_journal(store_dir: Path, data_dir: Path, partition: int) -> Iterator[Finding]:
-    """Check one partition's journal."""
-    stream = journal_stream(partition)
+def _check_journal(store_dir: Path, data_dir: Path, party: int) -> Iterator[Finding]:
+    """Check one party's journal."""
+    stream = journal_stream(party)
     folders = stream_folders(store_dir, stream)
     folder = folders[0] if folders else store_dir / "jetstream" / "$G" / "streams" / stream
-    check = _Check(partition, folder)
-    for path in witness_paths(data_dir, partition):
+    check = _Check(party, folder)
+    for path in witness_paths(data_dir, party):
         yield from check.add_witness(path)
     if len(folders) > 1:
         yield check.finding(1, None, f"there are {len(folders)} folders of this journal")
         return
     if folders:
-        for item in read_stream(folder, stream, journal_subject(partition)):
+        for item in read_stream(folder, stream, journal_subject(party)):
             yield from check.take(item)
     yield from check.end()
 
@@ -117,10 +116,10 @@ def _check_journal(store_dir: Path, data_dir: Path, partition: int) -> Iterator[
 class _Check:
     """One journal, followed record by record."""
 
-    def __init__(self, partition: int, folder: Path) -> None:
-        self._partition = partition
+    def __init__(self, party: int, folder: Path) -> None:
+        self._party = party
         self._folder = folder
-        self._tip = genesis(partition)
+        self._tip = genesis(party)
         self._reached = 0  # last stream sequence that was read
         self._has_damage = False
         self._has_witness = False
@@ -131,7 +130,7 @@ class _Check:
         self, first: int | None, last: int | None, seen: str, *, refuses: bool = True
     ) -> Finding:
         """A finding about this journal."""
-        return Finding(self._partition, refuses, first, last, seen, self._folder)
+        return Finding(self._party, refuses, first, last, seen, self._folder)
 
     def add_witness(self, path: Path) -> Iterator[Finding]:
         """Take what one keeper witnessed."""

@@ -3,17 +3,21 @@
 For tests and simulations. It keeps the port's promises: streams are ordered, an append expects
 the last sequence, what one connection sends arrives in that order, a request goes to one member
 of a queue group. A connection can be cut and mended, a stream can lose its tail as a broker's
-memory stream does in a crash.
+memory stream does in a crash. With a `Weather` everything takes time, what is published may get
+lost, late or doubled, and what a dead process sent before its death may still arrive.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Self
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, Final, Self, TypeVar
 
+from broker.memory_exchange import Answerer, Asking, Exchange, Handler, Service, Subscription
+from broker.memory_following import MemoryFollowing
+from broker.memory_link import Session
 from broker.port import (
-    AppendRefused,
+    AppendUnknown,
     BrokerFault,
     BrokerUnfit,
     Disconnected,
@@ -21,169 +25,26 @@ from broker.port import (
     StoredMessage,
     StreamState,
 )
-from contracts.subjects import (
-    command_stream,
-    command_subject,
-    journal_stream,
-    journal_subject,
-)
+from contracts.parties import parties
+from contracts.partitioning import NotASlotMap, SlotMap
+from contracts.subjects import journal_stream, journal_subject, queue_stream, queue_subjects
 
 _log = logging.getLogger(__name__)
 
-Handler = Callable[[bytes], None]
-Answerer = Callable[[bytes], Awaitable[bytes]]
+_APPEND_TIMEOUT_S: Final = 5.0
+_API_TIMEOUT_S: Final = 5.0
+
+_T = TypeVar("_T")
+
+_decoded_slot_map: Final = lru_cache(maxsize=8)(SlotMap.decode)
 
 
-@dataclass
-class _Stream:
-    subject: str
-    messages: list[StoredMessage] = field(default_factory=list)
-    lost: int = 0
-    """How often it lost messages: a reading that saw another number must look again."""
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def notify(self) -> None:
-        """Wake everybody who waits for a change: each waits on the event of its time."""
-        self.changed.set()
-        self.changed = asyncio.Event()
-
-
-@dataclass(eq=False)
-class _Service:
-    connection: "MemoryBroker"
-    queue: str
-    answerer: Answerer
-
-
-@dataclass(eq=False)
-class _Subscription:
-    connection: "MemoryBroker"
-    handler: Handler
-
-
-class MemoryServer:
-    """What the connections share: streams, subscriptions, services."""
-
-    def __init__(self, now_ns: Callable[[], int]) -> None:
-        """now_ns gives the Unix time that stored messages are stamped with."""
-        self.now_ns = now_ns
-        self.partition_count: int | None = None
-        """Of the wallet that made its streams here."""
-        self.streams: dict[str, _Stream] = {}
-        self._subjects: dict[str, str] = {}
-        self.subscriptions: dict[str, list[_Subscription]] = {}
-        self.services: dict[str, list[_Service]] = {}
-        self.turns: dict[str, int] = {}
-
-    def add_stream(self, name: str, subject: str) -> None:
-        """Make a stream that stores what is sent to a subject, if it is not there yet."""
-        self._subjects[name] = subject
-        self.streams.setdefault(name, _Stream(subject))
-
-    def lose_stream(self, name: str) -> None:
-        """Forget a stream altogether, as a server that is started again forgets one in memory."""
-        self.streams.pop(name).notify()
-
-    def restore(self, name: str) -> None:
-        """Make a stream again that was there before."""
-        if name not in self.streams:
-            self.add_stream(name, self._subjects[name])
+class MemoryServer(Exchange):
+    """What the connections share."""
 
     def connect(self) -> "MemoryBroker":
         """A new connection."""
         return MemoryBroker(self)
-
-    def lose_tail(self, name: str, count: int) -> None:
-        """Forget the last messages of a stream; their sequences are handed out again."""
-        stream = self.streams[name]
-        del stream.messages[len(stream.messages) - count :]
-        stream.lost += 1
-        stream.notify()
-
-    def forget(self, connection: "MemoryBroker") -> None:
-        """Drop what a closed connection listened to."""
-        for subscriptions in self.subscriptions.values():
-            subscriptions[:] = [s for s in subscriptions if s.connection is not connection]
-        for services in self.services.values():
-            services[:] = [s for s in services if s.connection is not connection]
-
-    def stream(self, name: str) -> _Stream:
-        """The stream, or BrokerFault if there is none."""
-        if name not in self.streams:
-            raise BrokerFault(f"{name}: stream not found")
-        return self.streams[name]
-
-    def answerers(self, subject: str) -> list[_Service]:
-        """Who gets a request: every service without a group, and one member of each group."""
-        chosen, groups = [], dict[str, list[_Service]]()
-        for service in self.services.get(subject, []):
-            if not service.connection.is_connected:
-                continue
-            if service.queue:
-                groups.setdefault(service.queue, []).append(service)
-            else:
-                chosen.append(service)
-        for queue, members in groups.items():
-            turn = self.turns.get(f"{subject} {queue}", 0)
-            self.turns[f"{subject} {queue}"] = turn + 1
-            chosen.append(members[turn % len(members)])
-        return chosen
-
-
-class MemoryFollowing:
-    """Port `Following`."""
-
-    def __init__(
-        self,
-        connection: "MemoryBroker",
-        stream: _Stream,
-        *,
-        after: StoredMessage | None,
-        may_rewind: bool,
-    ) -> None:
-        self._connection = connection
-        self._stream = stream
-        self._may_rewind = may_rewind
-        self._last = after
-        self._lost = stream.lost - 1  # `after` is looked for before anything is read
-        self._is_closed = False
-
-    @property
-    def backlog(self) -> int:
-        """See the port."""
-        return len(self._stream.messages) - (self._last.sequence if self._last else 0)
-
-    async def __aiter__(self) -> AsyncIterator[list[StoredMessage]]:
-        """See the port."""
-        while not self._is_closed:
-            changed, mended = self._stream.changed, self._connection.changed
-            messages = self._take() if self._connection.is_connected else []
-            if messages:
-                yield messages
-            else:
-                await _first_of(changed, mended)
-
-    def _take(self) -> list[StoredMessage]:
-        self._check_rewind()
-        messages = self._stream.messages[self._last.sequence if self._last else 0 :]
-        if messages:
-            self._last = messages[-1]
-        return messages
-
-    def _check_rewind(self) -> None:
-        if self._lost == self._stream.lost:
-            return
-        last, messages = self._last, self._stream.messages
-        if last is not None and last not in messages[last.sequence - 1 : last.sequence]:
-            if not self._may_rewind:
-                raise BrokerUnfit(f"{self._stream.subject} no longer holds {last.sequence}")
-            self._last = None
-        self._lost = self._stream.lost
-
-    async def close(self) -> None:
-        """See the port."""
-        self._is_closed = True
-        self._stream.notify()
 
 
 class MemoryBroker:
@@ -191,24 +52,53 @@ class MemoryBroker:
 
     def __init__(self, server: MemoryServer) -> None:
         self._server = server
+        self.session = Session(server.weather)
+        """The present TCP connection; a new one after each cut."""
         self._is_cut = False
         self._closed = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._mended = asyncio.Event()
+        self._answering: dict[asyncio.Task[None], None] = {}
         self._followings: list[MemoryFollowing] = []
-        self.changed = asyncio.Event()
-        """Set, and replaced by another, when the connection is cut, mended or closed."""
+        self._appends: dict[asyncio.Future[int], asyncio.TimerHandle | None] = {}
 
-    # --- faults, for tests ---
+    # --- faults, for tests and simulations ---
 
-    def cut(self) -> None:
-        """Lose the connection; nothing is sent or received until `mend`."""
+    def cut(self, arriving: int = 0) -> None:
+        """Lose the connection; nothing is sent or received until `mend`.
+
+        Of what is on its way to the server, the first so many messages still arrive.
+        """
         self._is_cut = True
-        self._notify()
+        self._mended.clear()
+        self.session.end(arriving)
+        for following in self._followings:
+            following.detach()
+        for future in list(self._appends):
+            self._settle(future, AppendUnknown("the connection was lost"))
 
     def mend(self) -> None:
         """Have the connection back."""
         self._is_cut = False
-        self._notify()
+        self.session = Session(self._server.weather)
+        for following in self._followings:
+            self.session.up.send(following.attach_again, self.session)
+        if self.is_connected:
+            self._mended.set()
+
+    def die(self, arriving: int = 0) -> None:
+        """The process is gone: nobody is told anything, nothing more is sent or received.
+
+        Of what it had sent, the first so many messages still arrive.
+        """
+        self._closed.set()
+        self.session.end(arriving)
+        for following in self._followings:
+            following.detach()
+        for timer in self._appends.values():
+            if timer is not None:
+                timer.cancel()
+        self._appends.clear()
+        self._server.forget(self)
 
     # --- the port ---
 
@@ -219,73 +109,78 @@ class MemoryBroker:
 
     async def publish(self, subject: str, data: bytes) -> None:
         """See the port."""
-        self._send(subject, data)
+        self._check_connected()
+        self.session.up.publish(self._server.publish, subject, data)
 
     async def append(
         self, subject: str, data: bytes, *, expected_last_sequence: int
     ) -> asyncio.Future[int]:
         """See the port."""
         self._check_connected()
-        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        stream = next((s for s in self._server.streams.values() if s.subject == subject), None)
-        if stream is None:
-            answer.set_exception(AppendRefused(f"no stream stores {subject}"))
-        elif len(stream.messages) != expected_last_sequence:
-            why = f"{subject}: last sequence {len(stream.messages)}, not {expected_last_sequence}"
-            answer.set_exception(AppendRefused(why))
-        else:
-            self._send(subject, data)
-            answer.set_result(len(stream.messages))
-        return answer
+        loop, down = asyncio.get_running_loop(), self.session.down
+        future: asyncio.Future[int] = loop.create_future()
+        timer = None
+        if self._server.weather is not None:
+            unknown = AppendUnknown(f"no acknowledgement within {_APPEND_TIMEOUT_S} s")
+            timer = loop.call_later(_APPEND_TIMEOUT_S, self._settle, future, unknown)
+        self._appends[future] = timer
+        settle = partial(down.send, self._settle, future)
+        self.session.up.send(self._server.append, subject, data, expected_last_sequence, settle)
+        return future
 
     async def provide_streams(self, partition_count: int) -> None:
         """See the port."""
-        self._check_reachable()
-        if self._server.partition_count not in (None, partition_count):
-            raise BrokerUnfit(f"a wallet of {self._server.partition_count} partitions is here")
-        self._server.partition_count = partition_count
-        for partition in range(partition_count):
-            self._server.add_stream(journal_stream(partition), journal_subject(partition))
-            self._server.add_stream(command_stream(partition), command_subject(partition))
+        await self._call(self._provide_streams, partition_count)
+
+    async def provide_slot_map(self, wanted: SlotMap) -> SlotMap:
+        """See the port."""
+        return await self._call(self._provide_slot_map, wanted)
+
+    async def slot_map(self) -> SlotMap:
+        """See the port."""
+        return await self._call(self._slot_map)
 
     async def restore_queue(self, stream: str) -> None:
         """See the port."""
-        self._check_reachable()
-        self._server.restore(stream)
+        await self._call(self._server.restore, stream)
 
     async def follow(
         self, stream: str, *, after: StoredMessage | None, may_rewind: bool = False
     ) -> MemoryFollowing:
         """See the port."""
-        self._check_connected()
         following = MemoryFollowing(
-            self, self._server.stream(stream), after=after, may_rewind=may_rewind
+            self._server,
+            stream,
+            after=after,
+            may_rewind=may_rewind,
+            on_close=self._followings.remove,
         )
         self._followings.append(following)
+        try:
+            await self._call(following.attach, self.session)
+        except BaseException:
+            await following.close()
+            raise
         return following
 
     async def stream_state(self, stream: str) -> StreamState:
         """See the port."""
-        self._check_reachable()
-        count = len(self._server.stream(stream).messages)
-        return StreamState(first_sequence=1 if count else 0, last_sequence=count)
+        return await self._call(self._stream_state, stream)
 
     async def stored_message(self, stream: str, sequence: int) -> StoredMessage | None:
         """See the port."""
-        self._check_reachable()
-        messages = self._server.stream(stream).messages
-        return messages[sequence - 1] if 1 <= sequence <= len(messages) else None
+        return await self._call(self._stored_message, stream, sequence)
 
     async def subscribe(self, subject: str, handler: Handler) -> None:
         """See the port."""
         self._check_connected()
-        subscription = _Subscription(self, handler)
+        subscription = Subscription(self, handler)
         self._server.subscriptions.setdefault(subject, []).append(subscription)
 
     async def serve(self, subject: str, handler: Answerer, *, queue: str = "") -> None:
         """See the port."""
         self._check_connected()
-        service = _Service(self, queue, handler)
+        service = Service(self, queue, handler)
         self._server.services.setdefault(subject, []).append(service)
 
     async def request(self, subject: str, data: bytes, *, timeout_s: float) -> bytes:
@@ -300,19 +195,19 @@ class MemoryBroker:
         return await self._ask(subject, data, timeout_s, wanted=None)
 
     async def close(self) -> None:
-        """See the port."""
-        for following in self._followings:
+        """See the port. What was sent arrives."""
+        for following in list(self._followings):
             await following.close()
         self._server.forget(self)
         self._closed.set()
-        self._notify()
-        for task in self._tasks:
+        self.session.end(len(self.session.up))
+        for task in list(self._answering):
             task.cancel()
 
     async def connected(self) -> None:
         """See the port."""
         while not self.is_connected:
-            await self.changed.wait()
+            await self._mended.wait()
 
     async def closed(self) -> None:
         """See the port."""
@@ -325,51 +220,116 @@ class MemoryBroker:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    # --- inside ---
+    # --- appends ---
 
-    def _send(self, subject: str, data: bytes) -> None:
-        """Store the message where a stream takes it, and hand it to the subscribers."""
-        self._check_connected()
-        for stream in self._server.streams.values():
-            if stream.subject == subject:
-                sequence = len(stream.messages) + 1
-                stream.messages.append(StoredMessage(sequence, self._server.now_ns(), data))
-                stream.notify()
-        loop = asyncio.get_running_loop()
-        for subscription in self._server.subscriptions.get(subject, []):
-            loop.call_soon(_deliver, subscription, data)
+    def _settle(self, future: asyncio.Future[int], outcome: int | BrokerFault) -> None:
+        if future not in self._appends:
+            return
+        timer = self._appends.pop(future)
+        if timer is not None:
+            timer.cancel()
+        if future.cancelled():
+            return
+        if isinstance(outcome, int):
+            future.set_result(outcome)
+        else:
+            future.set_exception(outcome)
+
+    # --- calls of the JetStream API ---
+
+    async def _call(self, work: Callable[..., _T], *args: Any) -> _T:
+        """Have the server do something and wait for what it says."""
+        self._check_reachable()
+        if self._server.weather is None:
+            return work(*args)
+        loop, session = asyncio.get_running_loop(), self.session
+        future: asyncio.Future[_T] = loop.create_future()
+        late = NoResponse(f"no answer within {_API_TIMEOUT_S} s")
+        timer = loop.call_later(_API_TIMEOUT_S, _answer, future, late)
+        session.up.send(_do, session, future, work, args)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    def _provide_streams(self, partition_count: int) -> None:
+        if self._server.partition_count not in (None, partition_count):
+            raise BrokerUnfit(f"a wallet of {self._server.partition_count} partitions is here")
+        self._server.partition_count = partition_count
+        for party in parties(partition_count):
+            self._server.add_stream(journal_stream(party), journal_subject(party))
+            self._server.add_stream(queue_stream(party), *queue_subjects(party))
+
+    def _provide_slot_map(self, wanted: SlotMap) -> SlotMap:
+        if self._server.slot_map is None:
+            self._server.slot_map = wanted.encode()
+        found = self._slot_map()
+        if found.partition_count != wanted.partition_count:
+            raise BrokerUnfit(f"the slot map is of {found.partition_count} partitions")
+        return found
+
+    def _slot_map(self) -> SlotMap:
+        if self._server.slot_map is None:
+            raise BrokerFault("there is no slot map yet")
+        try:
+            return _decoded_slot_map(self._server.slot_map)
+        except NotASlotMap as error:
+            raise BrokerUnfit(f"the slot map is damaged: {error}") from error
+
+    def _stream_state(self, stream: str) -> StreamState:
+        count = len(self._server.stream(stream).messages)
+        return StreamState(first_sequence=1 if count else 0, last_sequence=count)
+
+    def _stored_message(self, stream: str, sequence: int) -> StoredMessage | None:
+        messages = self._server.stream(stream).messages
+        return messages[sequence - 1] if 1 <= sequence <= len(messages) else None
+
+    # --- requests ---
 
     async def _ask(
         self, subject: str, data: bytes, timeout_s: float, *, wanted: int | None
     ) -> list[bytes]:
         self._check_reachable()
-        services = self._server.answerers(subject)
-        answers: list[bytes] = []
-        enough = asyncio.Event()
-
-        async def answer(service: _Service) -> None:
-            try:
-                answers.append(await service.answerer(data))
-            except Exception:  # noqa: BLE001  # as over a network: no answer, and a log line
-                _log.exception("%s: a request was not answered", subject)
-                return
-            if len(answers) >= (wanted or len(services)):
-                enough.set()
-
-        for service in services:
-            service.connection.start(answer(service))
+        asking = Asking(wanted=wanted)
+        self.session.up.send(self._server.route, self.session, asking, subject, data)
         try:
-            async with asyncio.timeout(timeout_s if services else 0):
-                await enough.wait()
+            async with asyncio.timeout(timeout_s):
+                await asking.enough.wait()
         except TimeoutError:
             pass
-        return answers[:wanted]
+        return asking.answers[:wanted]
 
-    def start(self, work: Awaitable[None]) -> None:
-        """Run an answer as this connection's own task."""
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def start_answer(self, answerer: Answerer, asker: Session, asking: Asking, data: bytes) -> None:
+        """Answer a request of another connection in a task of its own."""
+        if self._closed.is_set():
+            return
+        task = asyncio.ensure_future(self._answer(answerer, asker, asking, data))
+        self._answering[task] = None
+        task.add_done_callback(lambda done: self._answering.pop(done, None))
+
+    async def _answer(
+        self, answerer: Answerer, asker: Session, asking: Asking, data: bytes
+    ) -> None:
+        try:
+            answer = await answerer(data)
+        except Exception:  # noqa: BLE001  # as over a network: no answer, and a log line
+            _log.exception("a request was not answered")
+            return
+        if self.is_connected:
+            self.session.up.send(asker.down.send, asking.answered, answer)
+
+    # --- inside ---
+
+    def deliver(self, handler: Handler, data: bytes) -> None:
+        """Hand a published message to the subscriber's handler."""
+        if self._server.weather is not None:
+            handler(data)
+        else:  # not within the publisher's call
+            asyncio.get_running_loop().call_soon(self._deliver_soon, handler, data)
+
+    def _deliver_soon(self, handler: Handler, data: bytes) -> None:
+        if self.is_connected:
+            handler(data)
 
     def _check_connected(self) -> None:
         if not self.is_connected:
@@ -379,21 +339,22 @@ class MemoryBroker:
         if not self.is_connected:
             raise NoResponse("there is no connection")
 
-    def _notify(self) -> None:
-        self.changed.set()
-        self.changed = asyncio.Event()
 
-
-def _deliver(subscription: _Subscription, data: bytes) -> None:
-    if subscription.connection.is_connected:
-        subscription.handler(data)
-
-
-async def _first_of(*events: asyncio.Event) -> None:
-    """Return when one of the events is set."""
-    tasks = [asyncio.create_task(event.wait()) for event in events]
+def _do(
+    session: Session, future: asyncio.Future[_T], work: Callable[..., _T], args: tuple[Any, ...]
+) -> None:
+    """At the server: do the work and send back what came of it."""
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
+        outcome: _T | BrokerFault = work(*args)
+    except BrokerFault as fault:
+        outcome = fault
+    session.down.send(_answer, future, outcome)
+
+
+def _answer(future: asyncio.Future[_T], outcome: _T | BrokerFault) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, BrokerFault):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

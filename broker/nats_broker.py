@@ -4,7 +4,7 @@ import asyncio
 import base64
 import datetime as dt
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Self
@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 
 from broker.nats_appends import Appends
 from broker.nats_following import NatsFollowing
+from broker.nats_slot_map import provide_slot_map, read_slot_map
 from broker.nats_streams import check_version, encode_body, provide_stream, provide_streams
 from broker.port import (
     BrokerFault,
@@ -27,6 +28,7 @@ from broker.port import (
     StoredMessage,
     StreamState,
 )
+from contracts.partitioning import SlotMap
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ class NatsBroker:
         self._answers: set[asyncio.Task[None]] = set()
         self._closed = asyncio.Event()
         self._reconnected = asyncio.Event()
-        self._command_configs: dict[str, dict[str, Any]] = {}
+        self._queue_configs: dict[str, dict[str, Any]] = {}
 
     @classmethod
     async def connect(cls, url: str, *, name: str, role: str) -> Self:
@@ -107,11 +109,20 @@ class NatsBroker:
 
     async def provide_streams(self, partition_count: int) -> None:
         """See the port."""
-        self._command_configs = await provide_streams(self.api, partition_count)
+        self._queue_configs = await provide_streams(self.api, partition_count)
+
+    async def provide_slot_map(self, wanted: SlotMap) -> SlotMap:
+        """See the port."""
+        request = partial(self._request, timeout_s=_API_TIMEOUT_S)
+        return await provide_slot_map(self.api, request, wanted)
+
+    async def slot_map(self) -> SlotMap:
+        """See the port."""
+        return await read_slot_map(self.api)
 
     async def restore_queue(self, stream: str) -> None:
         """See the port. A stream in memory is gone when its server was started again."""
-        await provide_stream(self.api, self._command_configs[stream])
+        await provide_stream(self.api, self._queue_configs[stream])
 
     async def follow(
         self, stream: str, *, after: StoredMessage | None, may_rewind: bool = False
@@ -151,7 +162,7 @@ class NatsBroker:
         message = answer["message"]
         data = base64.b64decode(message.get("data", ""))
         at_ns = _unix_ns(message["time"])
-        return StoredMessage(sequence=message["seq"], at_ns=at_ns, data=data)
+        return StoredMessage(message["seq"], at_ns, message["subject"], data)
 
     async def subscribe(self, subject: str, handler: Callable[[bytes], None]) -> None:
         """See the port."""
@@ -183,11 +194,22 @@ class NatsBroker:
 
     async def request(self, subject: str, data: bytes, *, timeout_s: float) -> bytes:
         """See the port."""
+        return await self._request(subject, data, timeout_s=timeout_s)
+
+    async def _request(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        timeout_s: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
         if not self._client.is_connected:  # asked now, it would leave a future behind for ever
             raise NoResponse(f"{subject}: not connected")
         cancellations = _cancellations()
         try:
-            answer = await self._client.request(subject, data, timeout=timeout_s)
+            sent = None if headers is None else dict(headers)
+            answer = await self._client.request(subject, data, timeout=timeout_s, headers=sent)
         except (nats.errors.Error, TimeoutError) as error:
             raise NoResponse(f"{subject}: {error!r}") from error
         if _cancellations() > cancellations:

@@ -241,5 +241,6 @@ class NatsFollowing:
 def _stored_message(message: Msg) -> tuple[StoredMessage, int]:
     tokens = message.reply.split(".")
     at = 5 if len(tokens) == _PLAIN_ACK_TOKENS else 7
-    stored = StoredMessage(sequence=int(tokens[at]), at_ns=int(tokens[at + 2]), data=message.data)
+    sequence, at_ns = int(tokens[at]), int(tokens[at + 2])
+    stored = StoredMessage(sequence, at_ns, message.subject, message.data)
     return stored, int(tokens[at + 1])

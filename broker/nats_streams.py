@@ -10,12 +10,8 @@ import orjson
 
 from broker.port import BrokerFault, BrokerUnfit
 from contracts.limits import COMMAND_AGE_MS_MAX, COMMAND_QUEUE_BYTES_MAX, FRAME_BYTES_MAX
-from contracts.subjects import (
-    command_stream,
-    command_subject,
-    journal_stream,
-    journal_subject,
-)
+from contracts.parties import parties
+from contracts.subjects import journal_stream, journal_subject, queue_stream, queue_subjects
 
 SERVER_VERSION_MIN: Final = (2, 12)
 
@@ -31,11 +27,11 @@ class JetStreamApi(Protocol):
         ...
 
 
-def journal_config(partition: int, partition_count: int, replicas: int) -> dict[str, Any]:
+def journal_config(party: int, partition_count: int, replicas: int) -> dict[str, Any]:
     """A journal refuses rather than forgets: nothing expires, is discarded or can be deleted."""
     return {
-        "name": journal_stream(partition),
-        "subjects": [journal_subject(partition)],
+        "name": journal_stream(party),
+        "subjects": [journal_subject(party)],
         "storage": "file",
         "retention": "limits",
         "discard": "new",
@@ -48,11 +44,11 @@ def journal_config(partition: int, partition_count: int, replicas: int) -> dict[
     }
 
 
-def command_config(partition: int, replicas: int) -> dict[str, Any]:
-    """A command queue lives in memory: what it loses, the proxies send again."""
+def queue_config(party: int, replicas: int) -> dict[str, Any]:
+    """A queue lives in memory: what it loses, proxies and writers send again."""
     return {
-        "name": command_stream(partition),
-        "subjects": [command_subject(partition)],
+        "name": queue_stream(party),
+        "subjects": queue_subjects(party),
         "storage": "memory",
         "retention": "limits",
         "discard": "old",
@@ -68,17 +64,17 @@ def command_config(partition: int, replicas: int) -> dict[str, Any]:
 async def provide_streams(
     api: JetStreamApi, partition_count: int, replicas: int = 1
 ) -> dict[str, dict[str, Any]]:
-    """Make the streams that are missing; give the configurations of the command queues.
+    """Make the streams that are missing; give the configurations of the queues.
 
     Raise BrokerUnfit where a stream is not as it must be.
     """
     configs = {}
-    for partition in range(partition_count):
-        journal = journal_config(partition, partition_count, replicas)
+    for party in parties(partition_count):
+        journal = journal_config(party, partition_count, replicas)
         _check_journal(await provide_stream(api, journal), partition_count)
-        commands = command_config(partition, replicas)
-        await provide_stream(api, commands)
-        configs[commands["name"]] = commands
+        queue = queue_config(party, replicas)
+        _check_queue(await provide_stream(api, queue), queue)
+        configs[queue["name"]] = queue
     beyond = await api(f"STREAM.INFO.{journal_stream(partition_count)}")
     if "error" not in beyond:
         raise BrokerUnfit(
@@ -113,6 +109,16 @@ def _check_journal(config: dict[str, Any], partition_count: int) -> None:
         raise BrokerUnfit(
             f"Stream {config['name']} is not configured as a journal (file storage, discard new, "
             "no max_age, deny_delete, deny_purge). Let the writer make it, or correct it."
+        )
+
+
+def _check_queue(found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """A queue that an earlier version made takes no steps: they would be lost for ever."""
+    if set(found["subjects"]) != set(wanted["subjects"]):
+        raise BrokerUnfit(
+            f"Stream {found['name']} takes {', '.join(found['subjects'])} and must take "
+            f"{', '.join(wanted['subjects'])}. Delete that stream (it holds nothing that is not "
+            "sent again) and start the writer: it makes it anew."
         )
 
 

@@ -14,6 +14,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from contracts.partitioning import SlotMap
+
 
 class BrokerFault(Exception):
     """An operating failure between this process and the broker."""
@@ -46,6 +48,9 @@ class StoredMessage(Struct, frozen=True):
     """Stream sequence, from 1."""
     at_ns: int
     """Broker's timestamp, Unix ns. With the sequence it identifies the message."""
+    subject: str
+    """Where it was sent to. Who may send there is the broker's to check, so this tells a writer's
+    frame from a proxy's."""
     data: bytes
 
 
@@ -95,14 +100,29 @@ class Broker(Protocol):
         ...
 
     async def provide_streams(self, partition_count: int) -> None:
-        """Make the journals and command queues that are missing.
+        """Make the journals and queues that are missing: each partition's and the coordinator's.
 
         Raise BrokerUnfit if what is there belongs to another wallet or is not fit for one.
         """
         ...
 
+    async def provide_slot_map(self, wanted: SlotMap) -> SlotMap:
+        """The wallet's slot map; the wanted one becomes it if there is none.
+
+        Several may ask at once: all get the same. Raise BrokerUnfit if the map is damaged or
+        another number of partitions is wanted.
+        """
+        ...
+
+    async def slot_map(self) -> SlotMap:
+        """The wallet's slot map, not stale.
+
+        Raise BrokerFault if there is none yet, BrokerUnfit if it is damaged.
+        """
+        ...
+
     async def restore_queue(self, stream: str) -> None:
-        """Make a command queue of `provide_streams` again if it vanished with its server."""
+        """Make a queue of `provide_streams` again if it vanished with its server."""
         ...
 
     async def follow(

@@ -1,7 +1,7 @@
 """What was durable, remembered outside the broker's store.
 
 A server that finds its files damaged cuts them and starts as if nothing had been there. The
-witness of a partition names the newest frame that was durable, so that a journal that ends
+witness of a journal names the newest frame that was durable, so that a journal that ends
 earlier, or goes another way, is noticed before anything is written behind it.
 
 A witness file has two slots of 80 bytes, written in turn, each with its own checksum: a torn
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from contracts.frames import HASH_BYTES
+from contracts.parties import party_name
 
 _MAGIC: Final = b"witness\x01"
 _BODY: Final = struct.Struct(f"<8sqq{HASH_BYTES}s")  # magic, sequence, stream sequence, hash
@@ -50,14 +51,14 @@ class WitnessContradicted(Exception):
     """A journal tells another story than the witness: another hash at a witnessed sequence."""
 
 
-def witness_path(data_dir: Path, partition: int, keeper: str) -> Path:
-    """Where one process (keeper: "writer", "reader") keeps its witness of a partition."""
-    return data_dir / "witness" / f"{partition}-{keeper}{_SUFFIX}"
+def witness_path(data_dir: Path, party: int, keeper: str) -> Path:
+    """Where one process (keeper: "writer", "reader") keeps its witness of a party's journal."""
+    return data_dir / "witness" / f"{party_name(party)}-{keeper}{_SUFFIX}"
 
 
-def witness_paths(data_dir: Path, partition: int) -> list[Path]:
-    """The witness files that exist for a partition, of all keepers."""
-    return sorted((data_dir / "witness").glob(f"{partition}-*{_SUFFIX}"))
+def witness_paths(data_dir: Path, party: int) -> list[Path]:
+    """The witness files that exist for a party's journal, of all keepers."""
+    return sorted((data_dir / "witness").glob(f"{party_name(party)}-*{_SUFFIX}"))
 
 
 def read_witness(path: Path) -> Witnessed | None:

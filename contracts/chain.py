@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from contracts.events import EpochOpened
 from contracts.frames import EVENT_FRAME, HASH_BYTES, EventFrame, Undecodable, frame_hash
+from contracts.parties import party_name
 
 
 class Tip(Struct, frozen=True):
@@ -34,9 +35,10 @@ class Unchained(Struct, frozen=True):
     why: str
 
 
-def genesis(partition: int) -> Tip:
-    """The tip before the first frame. It names the partition, so journals can't be swapped."""
-    seed = blake2b(f"ewallet journal {partition}".encode(), digest_size=HASH_BYTES).digest()
+def genesis(party: int) -> Tip:
+    """The tip before the first frame. It names the party, so journals can't be swapped."""
+    name = f"ewallet journal {party_name(party)}"
+    seed = blake2b(name.encode(), digest_size=HASH_BYTES).digest()
     return Tip(sequence=0, hash=seed, epoch=0, at_ms=0)
 
 

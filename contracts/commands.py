@@ -8,6 +8,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from contracts.coordination import Coordination
 from contracts.limits import AMOUNT_MINOR_MAX, ID_LENGTH_MAX
 
 Id = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)]
@@ -38,6 +39,8 @@ class Transfer(Struct, frozen=True, array_like=True, tag=2):
     amount_minor: Amount
     currency: Currency
     transaction_id: Id
+    coordination: Coordination = Coordination.CHOREOGRAPHY
+    """The way, if its accounts live in different partitions; not a part of its content."""
 
     @property
     def routing_account_id(self) -> str:

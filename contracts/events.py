@@ -1,11 +1,13 @@
 """Events: recorded facts, past tense. A journal is a sequence of these and nothing else.
 
 Tags and field order stand in journals for ever: never reuse a tag, only append fields.
-Every command causes exactly one event, accepted or not, in the order of the commands.
+Every command causes exactly one event, accepted or not, in the order in which the commands of an
+account came. A step causes one event the first time, and none when it comes again.
 """
 
 from msgspec import Struct
 
+from contracts.coordination import Coordination, Step
 from contracts.rejections import Rejection
 
 
@@ -69,6 +71,99 @@ class TransferRepeated(Struct, frozen=True, array_like=True, tag=6):
     first_sequence: int
 
 
+# --- transfers between partitions: in the payer's journal ---
+
+
+class TransferStarted(Struct, frozen=True, array_like=True, tag=7):
+    """A transfer to another partition is under way and its name is taken.
+
+    By choreography the amount has left the payer; otherwise nothing has moved yet.
+    """
+
+    from_account_id: str
+    to_account_id: str
+    amount_minor: int
+    currency: str
+    transaction_id: str
+    coordination: Coordination
+
+
+class TransferAwaited(Struct, frozen=True, array_like=True, tag=8):
+    """A transfer that is under way came again with the same content: its outcome answers both."""
+
+    from_account_id: str
+    transaction_id: str
+
+
+class TransferFinished(Struct, frozen=True, array_like=True, tag=9):
+    """The payer's side of a started transfer ended: this is the transfer's outcome.
+
+    Its money moved if there is no reason, otherwise the payer has what it had.
+    """
+
+    from_account_id: str
+    transaction_id: str
+    step: Step
+    """What ended it: a last step that was taken, or a first one that was refused."""
+    reason: Rejection | None
+
+
+# --- transfers between partitions: in either journal ---
+
+
+class StepTaken(Struct, frozen=True, array_like=True, tag=10):
+    """One side of a transfer took a step that does not end the payer's side."""
+
+    step: Step
+    from_account_id: str
+    to_account_id: str
+    amount_minor: int
+    currency: str
+    transaction_id: str
+
+
+class StepRefused(Struct, frozen=True, array_like=True, tag=11):
+    """The payee's side refused its first step, for ever; nothing moved there."""
+
+    step: Step
+    from_account_id: str
+    to_account_id: str
+    amount_minor: int
+    currency: str
+    transaction_id: str
+    reason: Rejection
+
+
+# --- in the coordinator's journal ---
+
+
+class CoordinationBegun(Struct, frozen=True, array_like=True, tag=20):
+    """The coordinator has taken a transfer in hand."""
+
+    from_account_id: str
+    to_account_id: str
+    amount_minor: int
+    currency: str
+    transaction_id: str
+    coordination: Coordination
+
+
+class StepAnswerRecorded(Struct, frozen=True, array_like=True, tag=21):
+    """A step that the coordinator waited for was taken or refused."""
+
+    from_account_id: str
+    transaction_id: str
+    step: Step
+    reason: Rejection | None
+
+
+class CoordinationTimedOut(Struct, frozen=True, array_like=True, tag=22):
+    """Not every side answered in time: both are asked to give up."""
+
+    from_account_id: str
+    transaction_id: str
+
+
 Event = (
     EpochOpened
     | AccountOpened
@@ -77,4 +172,12 @@ Event = (
     | TransferCompleted
     | TransferRejected
     | TransferRepeated
+    | TransferStarted
+    | TransferAwaited
+    | TransferFinished
+    | StepTaken
+    | StepRefused
+    | CoordinationBegun
+    | StepAnswerRecorded
+    | CoordinationTimedOut
 )

@@ -12,8 +12,9 @@ from msgspec import Meta, Struct
 
 from contracts.commands import Command, Id
 from contracts.events import Event
-from contracts.limits import COMMAND_FRAME_COMMANDS_MAX, FRAME_BYTES_MAX
+from contracts.limits import COMMAND_FRAME_COMMANDS_MAX, FRAME_BYTES_MAX, STEP_FRAME_STEPS_MAX
 from contracts.results import Result
+from contracts.steps import StepMessage
 
 HASH_BYTES: Final = 32
 
@@ -25,22 +26,35 @@ class Undecodable(Exception):  # a kind of bytes, not a kind of failure
 
 
 class CommandFrame(Struct, frozen=True, array_like=True):
-    """Commands of one proxy, numbered first_request, and so on."""
+    """Commands of one proxy, its sender, numbered first_number, and so on."""
 
-    proxy_id: Id
-    first_request: Annotated[int, Meta(ge=1, le=2**53)]
-    """Request numbers are given once per proxy id, so (proxy_id, first_request) names a frame."""
+    sender_id: Id
+    first_number: Annotated[int, Meta(ge=1, le=2**53)]
+    """Numbers are given once per sender id, so (sender_id, first_number) names a frame."""
     commands: Annotated[list[Command], Meta(min_length=1, max_length=COMMAND_FRAME_COMMANDS_MAX)]
 
 
-class Source(Struct, frozen=True, array_like=True):
-    """The command frame that caused the next `count` events of an event frame."""
+class StepFrame(Struct, frozen=True, array_like=True):
+    """Steps from one writer to one party."""
 
-    proxy_id: str
-    """Empty for events without a command (EpochOpened)."""
-    first_request: int
+    sender_id: Id
+    first_number: Annotated[int, Meta(ge=1, le=2**53)]
+    """Numbers are given once per sender id, so (sender_id, first_number) names a frame."""
+    steps: Annotated[list[StepMessage], Meta(min_length=1, max_length=STEP_FRAME_STEPS_MAX)]
+
+
+class Source(Struct, frozen=True, array_like=True):
+    """Where the next `count` events of an event frame come from: commands or steps in a row.
+
+    An event of a proxy's command frame answers the request of its place: first_number and so on.
+    A count of 0 only names the last frame that was taken from the queue.
+    """
+
+    sender_id: str
+    """A proxy or a writer; empty for what nobody asked for (EpochOpened, an expired hold)."""
+    first_number: int
     at_ms: int
-    """When it happened: the broker's timestamp of the command frame, made monotonic; Unix ms."""
+    """When it happened: the broker's timestamp of the queued frame, made monotonic; Unix ms."""
     count: int
 
 
@@ -52,7 +66,8 @@ class EventFrame(Struct, frozen=True, array_like=True):
     """Sequence of the first event; the others follow without a gap."""
     prev_hash: bytes
     command_sequence: int
-    """Stream sequence of the last command frame consumed, 0 before the first."""
+    """Stream sequence of the last queued frame that was taken, 0 before the first. The last source
+    names that frame, unless its sender id is empty."""
     sources: list[Source]
     """In order; their counts add up to the number of events."""
     events: list[Event]
@@ -91,6 +106,7 @@ class _Codec(Generic[_T]):
 
 
 COMMAND_FRAME: Final = _Codec(CommandFrame)
+STEP_FRAME: Final = _Codec(StepFrame)
 EVENT_FRAME: Final = _Codec(EventFrame)
 RESULT_FRAME: Final = _Codec(ResultFrame)
 

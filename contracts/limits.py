@@ -30,8 +30,21 @@ RESULT_BYTES_MAX: Final = 64
 COMMAND_FRAME_COMMANDS_MAX: Final = 512
 """Commands that a proxy puts into one frame."""
 
+STEP_FRAME_STEPS_MAX: Final = 512
+"""Steps that a writer puts into one frame."""
+
+GROUP_COMMANDS_MAX: Final = 1_024
+"""Commands and steps that a writer decides at once."""
+
+WAITING_COMMANDS_MAX: Final = 512
+"""Commands of one partition that may wait for locked accounts. What comes when there is no room
+is dropped and sent again by who sent it."""
+
+DUE_EVENTS_MAX: Final = 512
+"""Events of one group that only the time causes: the rest of them come with the next group."""
+
 EVENT_FRAME_EVENTS_MAX: Final = 2_048
-"""Events that a writer appends in one frame; a group of command frames is cut at this."""
+"""Events that a writer appends in one frame."""
 
 FRAME_OVERHEAD_BYTES_MAX: Final = 192 * 1_024
 """Frame header and the list of sources: at most one per command, with an id and three numbers."""
@@ -50,6 +63,18 @@ WAIT_MS_MAX: Final = 60_000
 RESEND_AFTER_MS: Final = 1_000
 """A proxy sends an unanswered command again each time this has passed."""
 
+TICK_MS: Final = 500
+"""How often a writer lets time pass in a party that waits for others."""
+
+RESEND_TICKS: Final = 2
+"""A step is sent again when so many ticks passed without its answer."""
+
+PARTY_ANSWER_MS_MAX: Final = 5_000
+"""How long the coordinator waits for tries and votes before it asks both sides to give up."""
+
+HOLD_MS: Final = 30_000
+"""How long a hold lasts unless it is captured or released before."""
+
 COMMAND_AGE_MS_MAX: Final = 2 * WAIT_MS_MAX
 """A command queue forgets frames older than this: nobody holds a request for them any more."""
 
@@ -60,7 +85,10 @@ PAGE_ENTRIES_MAX: Final = 500
 
 ENTRY_BYTES_MAX: Final = 3 * (ID_LENGTH_MAX + 2) + 128
 
-assert COMMAND_FRAME_COMMANDS_MAX <= EVENT_FRAME_EVENTS_MAX
+assert max(COMMAND_FRAME_COMMANDS_MAX, STEP_FRAME_STEPS_MAX) <= GROUP_COMMANDS_MAX
+assert GROUP_COMMANDS_MAX + WAITING_COMMANDS_MAX + DUE_EVENTS_MAX <= EVENT_FRAME_EVENTS_MAX
+assert STEP_FRAME_STEPS_MAX * COMMAND_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX
+assert RESEND_TICKS * TICK_MS < PARTY_ANSWER_MS_MAX < HOLD_MS
 assert COMMAND_FRAME_COMMANDS_MAX * COMMAND_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX
 assert EVENT_FRAME_EVENTS_MAX * EVENT_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX
 assert EVENT_FRAME_EVENTS_MAX * RESULT_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from contracts.coordination import Coordination, Step
 from contracts.rejections import Rejection
 
 
@@ -41,7 +42,21 @@ class TransferQuery(Struct, frozen=True, array_like=True, tag=3):
     """How long to wait for the transfer to appear before it counts as missing."""
 
 
-Query = AccountQuery | EntriesQuery | TransferQuery
+class CreditStepsQuery(Struct, frozen=True, array_like=True, tag=4):
+    """What the payee's partition knows of a transfer from another partition."""
+
+    to_account_id: str
+    from_account_id: str
+    transaction_id: str
+
+
+class UnfinishedQuery(Struct, frozen=True, array_like=True, tag=5):
+    """The transfers that a partition has started and not finished, oldest first."""
+
+    limit: int
+
+
+Query = AccountQuery | EntriesQuery | TransferQuery | CreditStepsQuery | UnfinishedQuery
 
 
 class Missing(IntEnum):
@@ -100,12 +115,23 @@ class EntriesAnswer(Struct, frozen=True, array_like=True, tag=3):
     """Ask with this as before_sequence for the next page; None on the last page."""
 
 
+class StepRecord(Struct, frozen=True, array_like=True):
+    """A step that one side of a transfer took or refused."""
+
+    step: Step | None
+    """None: the transfer was started (by choreography, with its debit)."""
+    partition: int
+    sequence: int
+    at_ms: int
+    reason: Rejection | None
+
+
 class TransferAnswer(Struct, frozen=True, array_like=True, tag=4):
-    """One transfer's recorded outcome."""
+    """One transfer's recorded outcome, or how far it is."""
 
     partition: int
     sequence: int
-    """Of the deciding event."""
+    """Of the deciding event; of the start while it is unfinished."""
     at_ms: int
     to_account_id: str
     amount_minor: int
@@ -113,9 +139,51 @@ class TransferAnswer(Struct, frozen=True, array_like=True, tag=4):
     rejection: Rejection | None
     balance_minor: int
     """Posted balance of the payer just after the deciding event (0 for an unknown account)."""
+    coordination: Coordination
+    is_finished: bool
+    steps: list[StepRecord]
+    """The payer's side, oldest first; empty for a transfer within one partition."""
 
 
-Answer = NotFound | AccountAnswer | EntriesAnswer | TransferAnswer
+class CreditStepsAnswer(Struct, frozen=True, array_like=True, tag=5):
+    """The payee's side of a transfer, oldest first; empty if it has not heard of it."""
+
+    partition: int
+    sequence: int
+    """The projection's tip, at which this is true."""
+    steps: list[StepRecord]
+
+
+class UnfinishedTransfer(Struct, frozen=True, array_like=True):
+    """A transfer that is started and not finished."""
+
+    from_account_id: str
+    to_account_id: str
+    amount_minor: int
+    currency: str
+    transaction_id: str
+    coordination: Coordination
+    started_sequence: int
+    started_at_ms: int
+    last_step: Step | None
+    """Of the payer's side; None: only started."""
+
+
+class UnfinishedAnswer(Struct, frozen=True, array_like=True, tag=6):
+    """The oldest unfinished transfers of a partition."""
+
+    partition: int
+    sequence: int
+    at_ms: int
+    """The time of the tip: ages are counted to it."""
+    count: int
+    """Of all that are unfinished."""
+    transfers: list[UnfinishedTransfer]
+
+
+Answer = (
+    NotFound | AccountAnswer | EntriesAnswer | TransferAnswer | CreditStepsAnswer | UnfinishedAnswer
+)
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _QUERIES: Final[msgspec.msgpack.Decoder[Query]] = msgspec.msgpack.Decoder(Query)

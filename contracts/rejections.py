@@ -20,8 +20,6 @@ class Rejection(IntEnum):
     """The account was opened with another currency or overdraft limit."""
     SAME_ACCOUNT = 40
     """Payer and payee are one account."""
-    CROSS_PARTITION_NOT_SUPPORTED = 50
-    """Payer and payee live in different partitions."""
     FROM_ACCOUNT_NOT_FOUND = 60
     TO_ACCOUNT_NOT_FOUND = 70
     CURRENCY_MISMATCH = 80
@@ -29,14 +27,20 @@ class Rejection(IntEnum):
     INSUFFICIENT_FUNDS = 90
     """The amount is more than posted - held + overdraft limit of the payer."""
     BALANCE_LIMIT_EXCEEDED = 100
-    """The payee's posted balance would exceed 2^63 - 1 minor units."""
+    """The payee's posted balance, or what is set aside on either account, would exceed 2^63 - 1
+    minor units."""
+    HOLD_EXPIRED = 110
+    """The payer's hold was not captured in time and is released."""
+    COORDINATION_TIMED_OUT = 120
+    """A side did not answer in time, so both gave up."""
+    CANCELLED = 130
+    """The side was told to give up before it was asked. Only the coordinator hears this."""
 
 
 NOT_REMEMBERED: Final = frozenset(
     {
         Rejection.WRONG_PARTITION,
         Rejection.IDEMPOTENCY_CONFLICT,
-        Rejection.CROSS_PARTITION_NOT_SUPPORTED,
     }
 )
 """Refusals that do not use up the transaction id: the id keeps its first answer or stays free."""

@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from contracts.coordination import Coordination
 from contracts.rejections import Rejection
 
 
@@ -18,3 +19,5 @@ class Result(Struct, frozen=True, array_like=True):
     at_ms: int
     """Of the deciding event, Unix ms."""
     repeated: bool
+    coordination: Coordination = Coordination.NONE
+    """How it was made all-or-nothing; NONE too if it was refused before that."""

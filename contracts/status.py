@@ -16,13 +16,29 @@ class WriterPartition(Struct, frozen=True):
     in_flight: int
     """Frames appended and not acknowledged yet."""
     accounts: int
+    unfinished: int
+    """Transfers to other partitions that were started here and have no outcome yet."""
+    oldest_started_at_ms: int
+    """When the oldest of them was started, Unix ms; 0 if there is none."""
+
+
+class WriterCoordinator(Struct, frozen=True):
+    """A coordinator run by a writer."""
+
+    name: str
+    epoch: int
+    sequence: int
+    in_flight: int
+    unfinished: int
+    oldest_started_at_ms: int
 
 
 class WriterStatus(Struct, frozen=True, tag="writer"):
-    """A writer process and the partitions it leads (recovering ones are absent)."""
+    """A writer process and the parties it leads (recovering ones are absent)."""
 
     id: str
     partitions: list[WriterPartition]
+    coordinators: list[WriterCoordinator]
 
 
 class ReaderPartition(Struct, frozen=True):

@@ -2,8 +2,19 @@
 
 from typing import Final
 
+from contracts.parties import COORDINATOR, party_name
+
 READER_QUEUE: Final = "readers"
 """Queue group of the readers: each query is answered by one of them."""
+
+WALLET_STREAM: Final = "KV_WALLET"
+"""The stream behind the key-value bucket `WALLET`, as NATS names it: what all services share."""
+
+WALLET_SUBJECTS: Final = "$KV.WALLET.>"
+"""The bucket's keys."""
+
+SLOT_MAP_SUBJECT: Final = "$KV.WALLET.slot-map"
+"""The bucket's key `slot-map`: which partition has which hash slots."""
 
 
 def command_subject(partition: int) -> str:
@@ -11,19 +22,31 @@ def command_subject(partition: int) -> str:
     return f"wallet.cmd.{partition}"
 
 
-def command_stream(partition: int) -> str:
-    """The queue of commands, in memory: a lost command is sent again by its proxy."""
-    return f"CMD_{partition}"
+def step_subject(party: int) -> str:
+    """Where writers publish step frames. A party's queue holds them with its command frames."""
+    return f"wallet.step.{party_name(party)}"
 
 
-def journal_subject(partition: int) -> str:
-    """Where the partition's writer appends event frames."""
-    return f"wallet.evt.{partition}"
+def queue_stream(party: int) -> str:
+    """A party's queue of command and step frames, in memory: what it loses is sent again."""
+    return f"CMD_{party_name(party)}"
 
 
-def journal_stream(partition: int) -> str:
+def queue_subjects(party: int) -> list[str]:
+    """What a party's queue takes. Proxies send nothing to the coordinator."""
+    if party == COORDINATOR:
+        return [step_subject(party)]
+    return [command_subject(party), step_subject(party)]
+
+
+def journal_subject(party: int) -> str:
+    """Where the party's writer appends event frames."""
+    return f"wallet.evt.{party_name(party)}"
+
+
+def journal_stream(party: int) -> str:
     """The journal: file storage, never discards, never deletes."""
-    return f"EVT_{partition}"
+    return f"EVT_{party_name(party)}"
 
 
 def result_subject(proxy_id: str) -> str:

@@ -16,9 +16,11 @@ COMMANDS: Final = {
     "reader": "ewallet.command_roles",
     "accounts": "ewallet.command_accounts",
     "transfer": "ewallet.command_transfer",
+    "transfers": "ewallet.command_transfers",
     "balance": "ewallet.command_queries",
     "entries": "ewallet.command_queries",
-    "status": "ewallet.command_queries",
+    "status": "ewallet.command_status",
+    "partitions": "ewallet.command_partitions",
 }
 """Each subcommand and the module that has it under the same name."""
 

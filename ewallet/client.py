@@ -11,6 +11,7 @@ is known or the time is up.
 
 import asyncio
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final, Generic, Self, TypeVar
 from urllib.parse import quote
 
@@ -18,7 +19,16 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
-from ewallet.documents import Account, AccountOpened, Entries, Problem, Status, Transfer
+from ewallet.documents import (
+    Account,
+    AccountOpened,
+    Entries,
+    Problem,
+    RecordedTransfer,
+    Status,
+    Transfer,
+    UnfinishedTransfers,
+)
 
 Document = TypeVar("Document")
 
@@ -100,8 +110,14 @@ class WalletClient:
         amount: str,
         currency: str,
         transaction_id: str,
+        *,
+        coordination: str | None = None,
     ) -> Answer[Transfer]:
-        """Move an amount (decimal string) from one account to another, exactly once."""
+        """Move an amount (decimal string) from one account to another, exactly once.
+
+        `coordination` chooses how it is made all-or-nothing between partitions; None leaves that
+        to the wallet.
+        """
         body = {
             "from_account_id": from_account_id,
             "to_account_id": to_account_id,
@@ -109,7 +125,23 @@ class WalletClient:
             "currency": currency,
             "transaction_id": transaction_id,
         }
-        return await self._change("POST", "/wallet/transfer", body, Transfer)
+        headers = {} if coordination is None else {"Wallet-Coordination": coordination}
+        return await self._change("POST", "/wallet/transfer", body, Transfer, headers)
+
+    async def recorded_transfer(
+        self, from_account_id: str, transaction_id: str
+    ) -> Answer[RecordedTransfer]:
+        """Return what became of a transfer, with its steps."""
+        account, transaction = _segment(from_account_id), _segment(transaction_id)
+        path = f"/wallet/accounts/{account}/transfers/{transaction}"
+        return await self._question(path, {}, RecordedTransfer)
+
+    async def unfinished_transfers(
+        self, *, limit: int | None = None
+    ) -> Answer[UnfinishedTransfers]:
+        """Return the oldest transfers that have no outcome yet."""
+        path = "/wallet/transfers/unfinished"
+        return await self._question(path, {"limit": limit}, UnfinishedTransfers)
 
     async def account(
         self, account_id: str, *, at: str | None = None, sequence: int | None = None
@@ -137,7 +169,12 @@ class WalletClient:
         return _understood(reply, kind)
 
     async def _change(
-        self, method: str, path: str, body: Mapping[str, str], kind: type[Document]
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, str],
+        kind: type[Document],
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> Answer[Document]:
         """Send a change again and again until its outcome is known or the time is up."""
         clock = asyncio.get_running_loop().time
@@ -147,7 +184,7 @@ class WalletClient:
         while (left_s := deadline_s - clock()) > 0:
             pause_s = delay_s
             try:
-                reply = await self._send(method, path, left_s, body=body)
+                reply = await self._send(method, path, left_s, body=body, headers=headers)
             except NoAnswerError as fault:
                 last_fault = str(fault)
             else:
@@ -169,16 +206,17 @@ class WalletClient:
         *,
         body: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> _Reply:
         assert self._session is not None, "used outside of `async with`"  # noqa: S101 - a bug
-        headers = {"Prefer": f"wait={wait_s(timeout_s)}"} if body is not None else {}
+        prefer = {"Prefer": f"wait={wait_s(timeout_s)}"} if body is not None else {}
         try:
             async with self._session.request(
                 method,
                 self._url + path,
                 json=body,
                 params=query,
-                headers=headers,
+                headers={**headers, **prefer},
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
             ) as response:
                 retry_after = response.headers.get("Retry-After", "")

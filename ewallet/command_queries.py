@@ -1,23 +1,10 @@
-"""`ewallet balance`, `entries` and `status`: questions that change nothing."""
+"""`ewallet balance` and `entries`: questions about one account."""
 
 import click
 
 from ewallet.asking import ask, client_options, print_json
-from ewallet.documents import PartitionStatus
 from ewallet.options import IDENTIFIER
 from ewallet.tables import render_table
-
-STATUS_HEADER = (
-    "partition",
-    "writer",
-    "epoch",
-    "sequence",
-    "in flight",
-    "reader",
-    "projected",
-    "stored",
-    "lag (frames)",
-)
 
 
 @click.command()
@@ -85,40 +72,3 @@ def entries(
     click.echo(render_table(header, rows))
     if page.next_page_token is not None:
         click.echo(f"more: --page-token {page.next_page_token}")
-
-
-@click.command()
-@client_options
-def status(*, url: str, timeout: float, as_json: bool) -> None:
-    """Show who leads and who follows each partition, and how far they are."""
-    answer = ask(url, timeout, lambda client: client.status())
-    if as_json:
-        print_json(answer.body)
-        return
-    rows = [row for line in answer.document.partitions for row in status_rows(line)]
-    click.echo(render_table(STATUS_HEADER, rows))
-    if not answer.document.is_connected:
-        click.echo(f"the proxy that answers at {url} has no connection to its broker", err=True)
-
-
-def status_rows(line: PartitionStatus) -> list[tuple[object, ...]]:
-    """Return a partition's rows under STATUS_HEADER: one per reader, one if there is none."""
-    leader = line.writer
-    led: tuple[object, ...] = (
-        (leader.id, leader.epoch, leader.sequence, leader.in_flight)
-        if leader
-        else ("nobody", None, None, None)
-    )
-    if not line.readers:
-        return [(line.partition, *led, "nobody", None, None, None)]
-    return [
-        (
-            line.partition,
-            *led,
-            reader.id,
-            reader.sequence,
-            reader.stored_sequence,
-            reader.lag_frames,
-        )
-        for reader in line.readers
-    ]

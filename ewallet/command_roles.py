@@ -14,7 +14,7 @@ import click
 
 from ewallet.data_folder import DataFolder, settle_partitions
 from ewallet.nats_configuration import read_urls
-from ewallet.options import Command, setting
+from ewallet.options import COORDINATION, Command, setting
 from ewallet.permissions import Role
 from runtime.process import Unfit
 
@@ -39,6 +39,7 @@ def _service_options(command: Command) -> Command:
 @_service_options
 @setting("--http-host", default="127.0.0.1", help="Address to listen on.")
 @setting("--http-port", type=click.IntRange(1, 65_535), default=8080, help="Port to listen on.")
+@setting("--coordination", type=COORDINATION, help="Of transfers that come without a choice.")
 @setting("--insecure", is_flag=True, help="Allow an address that other machines reach.")
 def proxy(**options: Any) -> None:
     """Run one proxy against an existing NATS."""

@@ -5,7 +5,7 @@ import secrets
 import click
 
 from ewallet.asking import ask, client_options, print_json
-from ewallet.options import IDENTIFIER
+from ewallet.options import COORDINATION, IDENTIFIER
 
 
 @click.command()
@@ -16,6 +16,11 @@ from ewallet.options import IDENTIFIER
 @click.option(
     "--transaction-id", type=IDENTIFIER, help="Names the transfer; made up and shown if unset."
 )
+@click.option(
+    "--coordination",
+    type=COORDINATION,
+    help="How to make it all-or-nothing between partitions; the wallet's own way if unset.",
+)
 @client_options
 def transfer(
     *,
@@ -24,6 +29,7 @@ def transfer(
     amount: str,
     currency: str,
     transaction_id: str | None,
+    coordination: str | None,
     url: str,
     timeout: float,
     as_json: bool,
@@ -42,7 +48,9 @@ def transfer(
     answer = ask(
         url,
         timeout,
-        lambda client: client.transfer(from_account_id, to_account_id, amount, currency, name),
+        lambda client: client.transfer(
+            from_account_id, to_account_id, amount, currency, name, coordination=coordination
+        ),
     )
     if as_json:
         print_json(answer.body)
@@ -51,5 +59,5 @@ def transfer(
     click.echo(
         f"completed: {done.amount} {done.currency} from {done.from_account_id} to "
         f"{done.to_account_id}, new balance {done.balance} (partition {done.partition}, "
-        f"sequence {done.sequence}, {done.completed_at})"
+        f"sequence {done.sequence}, {done.completed_at}, coordination {done.coordination})"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from contracts.limits import PARTITION_COUNT_MAX
-from ewallet.options import setting
+from ewallet.options import COORDINATION, setting
 from ewallet.up import UpSettings, run_up
 
 PROXIES_MAX = 64
@@ -35,6 +35,17 @@ PROXIES_MAX = 64
     "--proxies", type=click.IntRange(1, PROXIES_MAX), default=2, help="Number of proxy processes."
 )
 @setting(
+    "--coordination",
+    type=COORDINATION,
+    default="choreography",
+    help="How transfers between partitions are made all-or-nothing, unless they say it.",
+)
+@setting(
+    "--coordinator-apart",
+    is_flag=True,
+    help="Run the coordinator of transfers between partitions in a process of its own.",
+)
+@setting(
     "--insecure",
     is_flag=True,
     help="Allow an address that other machines reach, although nobody is authenticated.",
@@ -47,6 +58,8 @@ def up(
     http_port: int,
     partitions: int | None,
     proxies: int,
+    coordination: str,
+    coordinator_apart: bool,
     insecure: bool,
     nats_server: str | None,
 ) -> None:
@@ -59,6 +72,8 @@ def up(
                 http_port=http_port,
                 partitions=partitions,
                 proxies=proxies,
+                coordination=coordination,
+                coordinator_apart=coordinator_apart,
                 insecure=insecure,
                 nats_server=nats_server,
             )

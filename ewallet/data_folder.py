@@ -2,7 +2,7 @@
 
 <data>/lock              held by the one `ewallet up` that runs on this folder
 <data>/ewallet.json      what is fixed for the folder's life: format and partitions
-<data>/nats/             nats-server's store: the journals and the command queues
+<data>/nats/             nats-server's store: the journals and the slot map
 <data>/nats.lock         held by the nats-server that runs on the store
 <data>/nats-server.conf  made anew at every start, with fresh passwords
 <data>/witness/          what the services remember about the journals, to notice damage

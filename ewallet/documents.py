@@ -40,9 +40,69 @@ class Transfer(Struct, frozen=True):
     amount: str
     currency: str
     balance: str
+    coordination: str
+    """How it was made all-or-nothing; "none" within one partition."""
     partition: int
     sequence: int
     completed_at: str
+
+
+class TransferStep(Struct, frozen=True):
+    """What one side of a transfer between partitions recorded."""
+
+    name: str
+    partition: int
+    sequence: int
+    at: str
+    code: str | None = None
+    """Why it was refused, or why it undid the transfer."""
+
+
+class RecordedTransfer(Struct, frozen=True):
+    """What became of a transfer; some fields come with some outcomes only."""
+
+    status: Literal["completed", "rejected", "pending"]
+    transaction_id: str
+    from_account_id: str
+    to_account_id: str
+    amount: str
+    currency: str
+    coordination: str
+    partition: int
+    sequence: int
+    steps: list[TransferStep]
+    balance: str | None = None
+    code: str | None = None
+    completed_at: str | None = None
+    rejected_at: str | None = None
+    started_at: str | None = None
+
+    @property
+    def at(self) -> str | None:
+        """When it was decided; while it is under way, when it was started."""
+        return self.completed_at or self.rejected_at or self.started_at
+
+
+class UnfinishedTransfer(Struct, frozen=True):
+    """A transfer that was started and has no outcome yet."""
+
+    transaction_id: str
+    from_account_id: str
+    to_account_id: str
+    amount: str
+    currency: str
+    coordination: str
+    partition: int
+    started_at: str
+    age_ms: int
+    last_step: str
+
+
+class UnfinishedTransfers(Struct, frozen=True):
+    """The oldest unfinished transfers, and how many there are in all."""
+
+    count: int
+    transfers: list[UnfinishedTransfer]
 
 
 class Entry(Struct, frozen=True):
@@ -78,6 +138,7 @@ class LeadingWriter(Struct, frozen=True):
     epoch: int
     sequence: int
     in_flight: int
+    accounts: int
 
 
 class FollowingReader(Struct, frozen=True):
@@ -93,8 +154,24 @@ class PartitionStatus(Struct, frozen=True):
     """Who leads and who follows one partition."""
 
     partition: int
+    slots: int
     writer: LeadingWriter | None
+    unfinished: int | None
+    """Transfers started there that have no outcome; None without a writer."""
+    oldest_unfinished_at: str | None
     readers: list[FollowingReader]
+
+
+class CoordinatorStatus(Struct, frozen=True):
+    """A coordinator of transfers between partitions, and the writer that runs it."""
+
+    name: str
+    writer: str
+    epoch: int
+    sequence: int
+    in_flight: int
+    unfinished: int
+    oldest_unfinished_at: str | None
 
 
 class Status(Struct, frozen=True):
@@ -103,6 +180,7 @@ class Status(Struct, frozen=True):
     is_connected: bool
     held_requests: int
     partitions: list[PartitionStatus]
+    coordinators: list[CoordinatorStatus]
 
 
 class FieldProblem(Struct, frozen=True):

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import click
 
+from contracts.coordination import COORDINATION_NAMES, Coordination
 from contracts.identifiers import is_identifier
 from contracts.limits import ID_LENGTH_MAX
 
@@ -28,6 +29,11 @@ class Identifier(click.ParamType[str]):
 
 
 IDENTIFIER: Final = Identifier()
+
+COORDINATION: Final = click.Choice(
+    [name for way, name in COORDINATION_NAMES.items() if way is not Coordination.NONE]
+)
+"""How a transfer between partitions is made all-or-nothing."""
 
 
 def setting(flag: str, **attributes: Any) -> Callable[[Command], Command]:

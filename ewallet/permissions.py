@@ -1,19 +1,24 @@
 """What each role may say and hear on NATS: allow-lists, and nothing else is allowed.
 
 Pure. A role that is taken over can do its own work wrong, but cannot do another's: a proxy
-writes no journal, a reader makes no command, and nobody deletes, purges or changes a stream.
+writes no journal and takes no step of a transfer, a reader makes no command, and nobody deletes,
+purges or changes a stream.
 Streams are spelled out one by one because a NATS wildcard stands for a whole token.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from contracts import subjects
+from contracts.parties import parties
 
 REPLY_EXPIRES: Final = "2m"
 """How long a query may be answered: longer than any client waits (limits.WAIT_MS_MAX)."""
+
+_READ_SLOT_MAP: Final = f"$JS.API.STREAM.MSG.GET.{subjects.WALLET_STREAM}"
+"""Whose body names the key; the slot map is the only one there is."""
 
 
 class Role(Enum):
@@ -49,7 +54,7 @@ def inbox_prefix(role: Role) -> str:
 
 
 def permissions_of_roles(partition_count: int) -> Mapping[Role, Permissions]:
-    """Return what each role needs for its work on partitions 0 … partition_count - 1."""
+    """Return what each role needs in a wallet of so many partitions."""
     partitions = range(partition_count)
     return {
         Role.WRITER: _writer(partitions),
@@ -58,24 +63,29 @@ def permissions_of_roles(partition_count: int) -> Mapping[Role, Permissions]:
     }
 
 
-def _writer(partitions: Iterable[int]) -> Permissions:
+def _writer(partitions: Sequence[int]) -> Permissions:
+    """One writer process is every party: a step that others could send would make money."""
+    all_parties = parties(len(partitions))
     streams = [
         stream
-        for partition in partitions
-        for stream in (subjects.journal_stream(partition), subjects.command_stream(partition))
+        for party in all_parties
+        for stream in (subjects.journal_stream(party), subjects.queue_stream(party))
     ]
     return Permissions(
         publish=(
-            *(subjects.journal_subject(partition) for partition in partitions),
-            *(f"$JS.API.STREAM.CREATE.{stream}" for stream in streams),
+            *(subjects.journal_subject(party) for party in all_parties),
+            *(subjects.step_subject(party) for party in all_parties),
+            *(f"$JS.API.STREAM.CREATE.{stream}" for stream in (*streams, subjects.WALLET_STREAM)),
             *_following(streams),
+            _READ_SLOT_MAP,
+            subjects.SLOT_MAP_SUBJECT,
         ),
         subscribe=(_inbox(Role.WRITER), subjects.status_subject(Role.WRITER.value)),
         replies_per_request=1,
     )
 
 
-def _reader(partitions: Iterable[int]) -> Permissions:
+def _reader(partitions: Sequence[int]) -> Permissions:
     journals = [subjects.journal_stream(partition) for partition in partitions]
     return Permissions(
         publish=(subjects.result_subject("*"), *_following(journals)),
@@ -88,12 +98,13 @@ def _reader(partitions: Iterable[int]) -> Permissions:
     )
 
 
-def _proxy(partitions: Iterable[int]) -> Permissions:
+def _proxy(partitions: Sequence[int]) -> Permissions:
     return Permissions(
         publish=(
             *(subjects.command_subject(partition) for partition in partitions),
             *(subjects.query_subject(partition) for partition in partitions),
             subjects.status_subject("*"),
+            _READ_SLOT_MAP,
         ),
         subscribe=(_inbox(Role.PROXY), subjects.result_subject("*")),
     )

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -38,6 +38,8 @@ class UpSettings:
     http_port: int
     partitions: int | None
     proxies: int
+    coordination: str
+    coordinator_apart: bool
     insecure: bool
     nats_server: str | None
 
@@ -51,6 +53,8 @@ class Plan:
     http_host: str
     http_port: int
     proxies: int
+    coordination: str
+    coordinator_apart: bool
     insecure: bool
     nats_binary: Path
     nats_version: str
@@ -98,6 +102,8 @@ async def _settle(settings: UpSettings) -> Plan:
         http_host=settings.http_host,
         http_port=free_http_port(settings.http_host, settings.http_port),
         proxies=settings.proxies,
+        coordination=settings.coordination,
+        coordinator_apart=settings.coordinator_apart,
         insecure=settings.insecure,
         nats_binary=binary,
         nats_version=version,
@@ -110,17 +116,24 @@ def _crew(plan: Plan) -> Crew:
     server = Child(
         nats_program(plan.nats_binary, plan.folder, plan.nats, plan.partitions, plan.store_lock)
     )
-    writer = Child(_service(plan, Role.WRITER, "writer"))
+    writers = [Child(_writer(plan, "writer", "partitions" if plan.coordinator_apart else "all"))]
+    if plan.coordinator_apart:
+        writers.append(Child(_writer(plan, "coordinator", "coordinator")))
     reader = Child(_service(plan, Role.READER, "reader"))
     proxies = [
         Child(_service(plan, Role.PROXY, f"proxy-{number}"))
         for number in range(1, plan.proxies + 1)
     ]
     return Crew(
-        start_order=[[server], [writer, reader, *proxies]],
+        start_order=[[server], [*writers, reader, *proxies]],
         # Whoever feeds the others stops first, so that what is under way comes to its end.
-        stop_order=[proxies, [writer], [reader], [server]],
+        stop_order=[proxies, writers, [reader], [server]],
     )
+
+
+def _writer(plan: Plan, name: str, writes: str) -> Program:
+    program = _service(plan, Role.WRITER, name)
+    return replace(program, environment={**program.environment, "EWALLET_WRITES": writes})
 
 
 def _service(plan: Plan, role: Role, name: str) -> Program:
@@ -144,6 +157,7 @@ def service_environment(plan: Plan, role: Role, inherited: Mapping[str, str]) ->
         "EWALLET_DATA_DIR": str(plan.folder.root),
         "EWALLET_HTTP_HOST": plan.http_host,
         "EWALLET_HTTP_PORT": str(plan.http_port),
+        "EWALLET_COORDINATION": plan.coordination,
         **({"EWALLET_INSECURE": "1"} if plan.insecure else {}),
     }
     kept = {name: value for name, value in inherited.items() if name != "EWALLET_INSECURE"}

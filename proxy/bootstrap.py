@@ -1,16 +1,25 @@
 """The composition root of the proxy: settings in, an open port out."""
 
 import asyncio
+import logging
 import os
 import secrets
+from contextlib import suppress
+from typing import Final
 
 from aiohttp import web
 
 from broker.nats_broker import NatsBroker
+from broker.port import Broker, BrokerFault, BrokerUnfit
+from contracts.partitioning import SlotMap
 from proxy.adapters.http_server import HttpLimits, HttpServer, listen
 from proxy.config import ProxySettings, read_proxy_settings
 from proxy.service import BrokerGateway
 from runtime.process import Unfit, lose, run_until, say_ready
+
+_log = logging.getLogger(__name__)
+
+_SLOT_MAP_RETRY_S: Final = 0.1
 
 
 async def serve(stop: asyncio.Event) -> None:
@@ -18,16 +27,55 @@ async def serve(stop: asyncio.Event) -> None:
     settings = read_proxy_settings(os.environ)
     proxy_id = f"proxy-{secrets.token_hex(6)}"
     broker = await NatsBroker.connect(settings.service.nats_url, name=proxy_id, role="proxy")
-    gateway = BrokerGateway(broker, proxy_id, settings.service.partition_count)
     try:
-        await run_until(stop, lose(broker), gateway.run(), _serve_http(gateway, settings))
+        await run_until(stop, lose(broker), _serve(broker, proxy_id, settings))
     finally:
         await broker.close()
 
 
+async def _serve(broker: Broker, proxy_id: str, settings: ProxySettings) -> None:
+    """Serve until cancelled, as soon as it is known where accounts live."""
+    slots = await wallets_slot_map(broker, settings.service.partition_count)
+    gateway = BrokerGateway(broker, proxy_id, slots)
+    async with asyncio.TaskGroup() as works:
+        works.create_task(gateway.run())
+        works.create_task(_serve_http(gateway, settings))
+
+
+async def wallets_slot_map(broker: Broker, partition_count: int) -> SlotMap:
+    """The wallet's slot map, once there is one. Raise Unfit if it has other partitions.
+
+    The writer makes it and may start after this process, so this waits as long as it takes.
+    """
+    slots = await _first_slot_map(broker)
+    if slots.partition_count != partition_count:
+        raise Unfit(
+            f"The wallet has {slots.partition_count} partitions, not {partition_count}: set "
+            f"EWALLET_PARTITIONS={slots.partition_count}."
+        )
+    return slots
+
+
+async def _first_slot_map(broker: Broker) -> SlotMap:
+    is_told = False
+    while True:
+        try:
+            return await broker.slot_map()
+        except BrokerUnfit:
+            raise
+        except BrokerFault as fault:
+            if not is_told:
+                _log.warning("waiting for the slot map: %s", fault)
+            is_told = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SLOT_MAP_RETRY_S):
+                await broker.closed()
+                raise BrokerFault("the connection closed before there was a slot map")
+
+
 async def _serve_http(gateway: BrokerGateway, settings: ProxySettings) -> None:
     """Serve until cancelled."""
-    runner = await _listen(HttpServer(gateway, HttpLimits()), settings)
+    runner = await _listen(HttpServer(gateway, HttpLimits(), settings.coordination), settings)
     try:
         say_ready()
         await asyncio.Event().wait()

@@ -1,11 +1,16 @@
 """Settings of the proxy."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from msgspec import Struct
 
+from contracts.coordination import COORDINATION_NAMES, Coordination
+from proxy.core.fields import COORDINATIONS
 from runtime.process import Unfit
 from runtime.settings import ServiceSettings, is_loopback, read_number, read_service_settings
+
+_COORDINATION_DEFAULT: Final = COORDINATION_NAMES[Coordination.CHOREOGRAPHY]
 
 
 class ProxySettings(Struct, frozen=True):
@@ -14,6 +19,8 @@ class ProxySettings(Struct, frozen=True):
     service: ServiceSettings
     host: str
     port: int
+    coordination: Coordination
+    """Of transfers between partitions that come without a choice of their own."""
 
 
 def read_proxy_settings(environment: Mapping[str, str]) -> ProxySettings:
@@ -22,6 +29,7 @@ def read_proxy_settings(environment: Mapping[str, str]) -> ProxySettings:
         service=read_service_settings(environment),
         host=environment.get("EWALLET_HTTP_HOST", "127.0.0.1"),
         port=read_number(environment, "EWALLET_HTTP_PORT", default=8080, least=1, most=65_535),
+        coordination=_read_coordination(environment),
     )
     if not is_loopback(settings.host) and environment.get("EWALLET_INSECURE") != "1":
         raise Unfit(
@@ -30,3 +38,12 @@ def read_proxy_settings(environment: Mapping[str, str]) -> ProxySettings:
             "EWALLET_INSECURE=1 if something else guards the port."
         )
     return settings
+
+
+def _read_coordination(environment: Mapping[str, str]) -> Coordination:
+    name = environment.get("EWALLET_COORDINATION", "") or _COORDINATION_DEFAULT
+    if name not in COORDINATIONS:
+        raise Unfit(
+            f"EWALLET_COORDINATION must be one of {', '.join(COORDINATIONS)}, not {name!r}."
+        )
+    return COORDINATIONS[name]

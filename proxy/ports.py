@@ -6,9 +6,21 @@ from typing import Protocol
 from msgspec import Struct
 
 from contracts.commands import Command
-from contracts.queries import Answer, Query
+from contracts.partitioning import SlotMap
+from contracts.queries import (
+    AccountQuery,
+    Answer,
+    CreditStepsQuery,
+    EntriesQuery,
+    TransferQuery,
+    UnfinishedAnswer,
+    UnfinishedQuery,
+)
 from contracts.results import Result
 from contracts.status import ReaderStatus, WriterStatus
+
+AccountsQuery = AccountQuery | EntriesQuery | TransferQuery | CreditStepsQuery
+"""Queries about one account, which the readers of its partition answer."""
 
 
 class NoRoom(Exception):
@@ -37,6 +49,11 @@ class Gateway(Protocol):
         """Partitions of this wallet."""
         ...
 
+    @property
+    def slots(self) -> SlotMap:
+        """Which account lives in which partition."""
+        ...
+
     def submit(self, command: Command, *, wait_ms: int) -> Awaitable[Result | None]:
         """Send a command and hold until its result; None if it is not known within wait_ms.
 
@@ -45,8 +62,12 @@ class Gateway(Protocol):
         """
         ...
 
-    async def ask(self, query: Query) -> Answer:
+    async def ask(self, query: AccountsQuery) -> Answer:
         """Ask a reader of the account's partition. Raise NoAnswer if none answers in time."""
+        ...
+
+    async def unfinished(self, query: UnfinishedQuery) -> list[UnfinishedAnswer]:
+        """Ask a reader of every partition. Raise NoAnswer if one has none that answers in time."""
         ...
 
     async def status(self) -> GatewayStatus:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from typing import Final
+from typing import Final, assert_never
 
 import msgspec
 from msgspec import structs
@@ -11,14 +11,19 @@ from broker.port import Broker, Disconnected, NoResponse
 from contracts.commands import Command
 from contracts.frames import COMMAND_FRAME, RESULT_FRAME, Undecodable
 from contracts.limits import HELD_REQUESTS_MAX, WAIT_MS_DEFAULT
-from contracts.partitioning import partition_of
+from contracts.partitioning import SlotMap
 from contracts.queries import (
     AccountQuery,
     Answer,
+    CreditStepsQuery,
+    EntriesQuery,
     Missing,
     NotFound,
     Query,
+    TransferAnswer,
     TransferQuery,
+    UnfinishedAnswer,
+    UnfinishedQuery,
     decode_answer,
     encode_query,
 )
@@ -26,7 +31,7 @@ from contracts.results import Result
 from contracts.status import ReaderStatus, WriterStatus, decode_status
 from contracts.subjects import command_subject, query_subject, result_subject, status_subject
 from proxy.core.held import Held, HeldRequests
-from proxy.ports import GatewayStatus, NoAnswer, NoRoom
+from proxy.ports import AccountsQuery, GatewayStatus, NoAnswer, NoRoom
 
 _log = logging.getLogger(__name__)
 
@@ -47,10 +52,11 @@ Waiter = asyncio.Future[Result | None]
 class BrokerGateway:
     """Port `Gateway` over a broker. One per proxy process."""
 
-    def __init__(self, broker: Broker, proxy_id: str, partition_count: int) -> None:
+    def __init__(self, broker: Broker, proxy_id: str, slots: SlotMap) -> None:
         self._broker = broker
         self._proxy_id = proxy_id
-        self._partition_count = partition_count
+        self._slots = slots
+        self._partition_count = partition_count = slots.partition_count
         self._loop = asyncio.get_running_loop()
         self._held: HeldRequests[Waiter] = HeldRequests(
             proxy_id, partition_count, _FRAMES_IN_FLIGHT_MAX
@@ -58,6 +64,8 @@ class BrokerGateway:
         self._work = [asyncio.Event() for _ in range(partition_count)]
         self._not_waiting: list[Held[Waiter]] = []
         """Requests with wait_ms 0 that were not sent yet."""
+        self._status_out: asyncio.Task[GatewayStatus] | None = None
+        """The question for everybody's status that is out just now."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_ms = 0
 
@@ -65,6 +73,11 @@ class BrokerGateway:
     def partition_count(self) -> int:
         """See the port."""
         return self._partition_count
+
+    @property
+    def slots(self) -> SlotMap:
+        """See the port."""
+        return self._slots
 
     async def run(self) -> None:
         """Listen for results and send frames until cancelled."""
@@ -82,7 +95,7 @@ class BrokerGateway:
         if len(self._held) >= HELD_REQUESTS_MAX:
             raise NoRoom(f"{HELD_REQUESTS_MAX} requests are held already")
         waiter: Waiter = self._loop.create_future()
-        partition = partition_of(command.routing_account_id, self._partition_count)
+        partition = self._slots.partition_of(command.routing_account_id)
         held = self._held.add(
             command,
             partition,
@@ -96,14 +109,27 @@ class BrokerGateway:
         self._keep_timer(held.deadline_ms)
         return waiter
 
-    async def ask(self, query: Query) -> Answer:
-        """See the port.
+    async def ask(self, query: AccountsQuery) -> Answer:
+        """See the port."""
+        return await self._ask(self._slots.partition_of(_account_of(query)), query)
+
+    async def unfinished(self, query: UnfinishedQuery) -> list[UnfinishedAnswer]:
+        """See the port."""
+        answers = await asyncio.gather(
+            *(self._ask(partition, query) for partition in range(self._partition_count))
+        )
+        found = []
+        for answer in answers:
+            assert isinstance(answer, UnfinishedAnswer)
+            found.append(answer)
+        return found
+
+    async def _ask(self, partition: int, query: Query) -> Answer:
+        """Ask a reader of a partition, or raise NoAnswer.
 
         A question may be lost with the reader that had it, so none is asked for longer than a
         slice, and it is asked again while another reader may still answer in time.
         """
-        account_id = query.from_account_id if isinstance(query, TransferQuery) else query.account_id
-        partition = partition_of(account_id, self._partition_count)
         settled_ms = self._now_ms() + _thinking_ms(query)
         while True:
             left_ms = max(0, settled_ms - self._now_ms())
@@ -130,7 +156,16 @@ class BrokerGateway:
             return NoAnswer(f"no reader of partition {partition} answered: {fault}")
 
     async def status(self) -> GatewayStatus:
-        """See the port."""
+        """See the port. Who comes while the question is out waits for the same answer."""
+        if self._status_out is None:
+            self._status_out = self._loop.create_task(self._ask_status())
+            self._status_out.add_done_callback(self._status_came)
+        return await asyncio.shield(self._status_out)
+
+    def _status_came(self, _: asyncio.Task[GatewayStatus]) -> None:
+        self._status_out = None
+
+    async def _ask_status(self) -> GatewayStatus:
         answers = await asyncio.gather(
             *(self._ask_all(role) for role in ("writer", "reader")), return_exceptions=True
         )
@@ -165,7 +200,7 @@ class BrokerGateway:
                     await self._broker.connected()
                 else:
                     self._release_sent()
-                    self._keep_timer(sent.late_at_ms)
+                    self._keep_timer(sent.landed_at_ms)
 
     def _release_sent(self) -> None:
         """Tell the clients that do not wait that their commands are on their way.
@@ -206,7 +241,7 @@ class BrokerGateway:
         for held in self._held.give_up(now_ms):
             self._give_up(held)
         self._release_sent()
-        self._held.resend_late(now_ms)
+        self._held.keep_time(now_ms)
         for partition in range(self._partition_count):
             self._wake_sender(partition)
         deadline_ms = self._held.next_deadline_ms()
@@ -229,13 +264,34 @@ class BrokerGateway:
         return int(self._loop.time() * 1_000)
 
 
+def _account_of(query: AccountsQuery) -> str:
+    """The account whose partition can answer."""
+    match query:
+        case AccountQuery() | EntriesQuery():
+            return query.account_id
+        case TransferQuery():
+            return query.from_account_id
+        case CreditStepsQuery():
+            return query.to_account_id
+        case _:
+            assert_never(query)
+
+
 def _thinking_ms(query: Query) -> int:
     """How long a reader may take over a query, because the query says to wait for something."""
-    if isinstance(query, TransferQuery) and query.wait_ms:
-        return query.wait_ms
-    at_sequence = query.at_sequence if isinstance(query, AccountQuery) else None
-    return _QUERY_SLICE_MS if query.min_sequence or at_sequence else 0
+    match query:
+        case CreditStepsQuery() | UnfinishedQuery():
+            return 0
+        case TransferQuery() if query.wait_ms:
+            return query.wait_ms
+        case AccountQuery() if query.at_sequence:
+            return _QUERY_SLICE_MS
+        case _:
+            return _QUERY_SLICE_MS if query.min_sequence else 0
 
 
 def _may_yet_come(answer: Answer) -> bool:
+    """Whether waiting longer for a transfer may give another answer."""
+    if isinstance(answer, TransferAnswer):
+        return not answer.is_finished
     return isinstance(answer, NotFound) and answer.missing is Missing.TRANSFER

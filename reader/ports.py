@@ -10,7 +10,7 @@ ReaderUnfit         a restart does not cure it; the message says what to do
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from reader.core.rows import AccountRow, Cursor, Group, Name, RecordedRow
+from reader.core.rows import AccountRow, Cursor, Group, Name, RecordedRow, UnfinishedRow
 from runtime.process import Fault, Unfit
 
 
@@ -38,18 +38,31 @@ class Stored(NamedTuple):
     """Where the projection continues."""
 
     cursor: Cursor
+    at_ms: int
+    """Unix ms of the newest event, BEFORE_ANY_TIME before the first."""
     accounts: Sequence[AccountRow]
+    """In the order of their numbers."""
+    unfinished: Sequence[UnfinishedRow]
+    """In the order of their starts."""
 
 
 class StoreReading(Protocol):
     """Finds rows. One thread at a time may use it."""
 
     def row(self, sequence: int) -> RecordedRow | None:
-        """The transfer or rejection of a sequence."""
+        """The transfer, step or rejection of a sequence."""
         ...
 
     def sequence_named(self, name: Name, payer: int | None) -> int | None:
         """The sequence of a named transfer's outcome; payer is the account's number, if any."""
+        ...
+
+    def credits_named(self, name: Name) -> list[int]:
+        """Sequences of the payee's side of a named transfer, in no order."""
+        ...
+
+    def held_at(self, account: int, sequence: int) -> int:
+        """What an account holds after a sequence, in minor units."""
         ...
 
     def mark_from(self, account: int, sequence: int) -> int | None:
@@ -69,7 +82,10 @@ class ReadStore(Protocol):
     """Keeps one partition's projection. All of it can be rebuilt from the journal."""
 
     def load(self) -> Stored:
-        """What was stored last: the cursor and the accounts as of it."""
+        """What was stored last: the cursor, and what is as of it.
+
+        Raise StoreUnfit if balances or holds do not agree with the rows that made them.
+        """
         ...
 
     def write(self, group: Group) -> None:

@@ -1,73 +1,168 @@
-"""The composition root of the writer: settings in, running partitions out."""
+"""Puts a writer together and runs it until it is asked to stop."""
 
 import asyncio
 import os
 import secrets
+from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
 from functools import partial
+from typing import Final
+
+from msgspec import Struct
 
 from broker.nats_broker import NatsBroker
 from broker.nats_streams import check_sync_always
+from broker.port import Broker
 from broker.witness import Witness, witness_path
-from contracts.status import WriterStatus, encode_status
+from contracts.parties import COORDINATOR, party_name
+from contracts.partitioning import SlotMap
+from contracts.status import WriterCoordinator, WriterPartition, WriterStatus, encode_status
 from contracts.subjects import status_subject
 from runtime.process import lose, run_until, say_ready
-from runtime.settings import ServiceSettings, read_service_settings
+from runtime.settings import ServiceSettings
+from writer.config import read_writer_settings
+from writer.core.coordinator import Coordinator
 from writer.core.idempotency import FINGERPRINT_KEY_BYTES
-from writer.service import PartitionWriter
+from writer.core.partition import Partition
+from writer.service.party import PartyWriter
+from writer.service.steps import StepSender
+
+_random_key: Final = partial(secrets.token_bytes, FINGERPRINT_KEY_BYTES)
+
+
+class Writers(Struct, frozen=True):
+    """All parties of one writer process."""
+
+    id: str
+    steps: StepSender
+    partitions: list[PartyWriter[Partition]]
+    coordinators: list[PartyWriter[Coordinator]]
+
+    @property
+    def all(self) -> list[PartyWriter[Partition] | PartyWriter[Coordinator]]:
+        """Partitions and coordinators."""
+        return [*self.partitions, *self.coordinators]
 
 
 async def serve(stop: asyncio.Event) -> None:
-    """Write all partitions until stop is set."""
-    settings = read_service_settings(os.environ)
+    """Write all journals until stop is set."""
+    writer_settings = read_writer_settings(os.environ)
+    settings = writer_settings.service
     writer_id = f"writer-{secrets.token_hex(6)}"
     await check_sync_always(settings.nats_monitor_url)
     broker = await NatsBroker.connect(settings.nats_url, name=writer_id, role="writer")
     try:
         with ExitStack() as stack:
             await broker.provide_streams(settings.partition_count)
-            writers = [
-                _partition_writer(broker, settings, writer_id, partition, stack)
-                for partition in range(settings.partition_count)
-            ]
-            await _serve_status(broker, writer_id, writers)
-            runs = (writer.run() for writer in writers)
+            slots = await broker.provide_slot_map(SlotMap.even(settings.partition_count))
+            writers = make_writers(
+                broker, settings, slots, writer_id, stack, led=writer_settings.parties
+            )
+            await _serve_status(broker, writers)
+            runs = (writers.steps.run(), *(writer.run() for writer in writers.all))
             await run_until(stop, lose(broker), _tell_ready(writers), *runs)
     finally:
         await broker.close()
 
 
-def _partition_writer(
-    broker: NatsBroker,
+def make_writers(
+    broker: Broker,
     settings: ServiceSettings,
+    slots: SlotMap,
     writer_id: str,
-    partition: int,
     stack: ExitStack,
-) -> PartitionWriter:
-    path = witness_path(settings.data_dir, partition, "writer")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    witness = stack.enter_context(closing(Witness(path)))
-    return PartitionWriter(
-        broker,
-        partition,
-        settings.partition_count,
-        writer_id=writer_id,
-        witness=witness,
-        fresh_key=partial(secrets.token_bytes, FINGERPRINT_KEY_BYTES),
+    *,
+    led: Collection[int],
+    fresh_key: Callable[[], bytes] = _random_key,
+) -> Writers:
+    """The writers of the parties that this process leads; the stack closes their witnesses."""
+
+    def witness(party: int) -> Witness:
+        path = witness_path(settings.data_dir, party, "writer")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return stack.enter_context(closing(Witness(path)))
+
+    steps = StepSender(broker, writer_id)
+    return Writers(
+        id=writer_id,
+        steps=steps,
+        partitions=[
+            PartyWriter(
+                broker,
+                number,
+                partial(Partition, number, slots),
+                steps=steps,
+                writer_id=writer_id,
+                witness=witness(number),
+                fresh_key=fresh_key,
+            )
+            for number in range(slots.partition_count)
+            if number in led
+        ],
+        coordinators=[
+            PartyWriter(
+                broker,
+                number,
+                partial(Coordinator, number, slots),
+                steps=steps,
+                writer_id=writer_id,
+                witness=witness(number),
+                fresh_key=fresh_key,
+            )
+            for number in (COORDINATOR,)
+            if number in led
+        ],
     )
 
 
-async def _serve_status(broker: NatsBroker, writer_id: str, writers: list[PartitionWriter]) -> None:
+async def _serve_status(broker: NatsBroker, writers: Writers) -> None:
     async def answer(_request: bytes) -> bytes:
-        found = [status for writer in writers if (status := writer.status()) is not None]
-        return encode_status(WriterStatus(id=writer_id, partitions=found))
+        partitions = map(partition_status, writers.partitions)
+        coordinators = map(coordinator_status, writers.coordinators)
+        status = WriterStatus(
+            id=writers.id,
+            partitions=[led for led in partitions if led is not None],
+            coordinators=[led for led in coordinators if led is not None],
+        )
+        return encode_status(status)
 
     await broker.serve(status_subject("writer"), answer)
 
 
-async def _tell_ready(writers: list[PartitionWriter]) -> None:
-    """Say ready once every partition has its reign, and stay."""
-    for writer in writers:
+def partition_status(writer: PartyWriter[Partition]) -> WriterPartition | None:
+    """None while there is no reign."""
+    machine = writer.machine
+    if machine is None:
+        return None
+    return WriterPartition(
+        partition=writer.party,
+        epoch=writer.epoch,
+        sequence=writer.durable_sequence,
+        in_flight=writer.in_flight,
+        accounts=len(machine.rules.accounts),
+        unfinished=machine.rules.unfinished_count,
+        oldest_started_at_ms=machine.rules.oldest_started_at_ms,
+    )
+
+
+def coordinator_status(writer: PartyWriter[Coordinator]) -> WriterCoordinator | None:
+    """None while there is no reign."""
+    machine = writer.machine
+    if machine is None:
+        return None
+    return WriterCoordinator(
+        name=party_name(writer.party),
+        epoch=writer.epoch,
+        sequence=writer.durable_sequence,
+        in_flight=writer.in_flight,
+        unfinished=machine.rules.unfinished_count,
+        oldest_started_at_ms=machine.rules.oldest_started_at_ms,
+    )
+
+
+async def _tell_ready(writers: Writers) -> None:
+    """Say ready once every party has its reign, and stay."""
+    for writer in writers.all:
         await writer.reigning.wait()
     say_ready()
     await asyncio.Event().wait()

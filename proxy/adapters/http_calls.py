@@ -9,6 +9,7 @@ from msgspec import Struct
 from proxy.adapters.http_handlers import Handlers, Target
 from proxy.adapters.http_responses import JSON, WholeResponse
 from proxy.core import problems
+from proxy.core.coordinations import COORDINATION_HEADER
 from proxy.core.forms import AccountForm, TransferForm
 from proxy.core.overview import Healthy, Overview
 from proxy.core.parameters import (
@@ -17,8 +18,15 @@ from proxy.core.parameters import (
     NoParameters,
     OpeningParameters,
     TransferParameters,
+    UnfinishedParameters,
 )
 from proxy.core.problems import ProblemKind
+from proxy.core.recorded import (
+    RecordedCompleted,
+    RecordedPending,
+    RecordedRejected,
+    UnfinishedTransfers,
+)
 from proxy.core.representations import (
     AccountOpened,
     AccountPending,
@@ -26,7 +34,6 @@ from proxy.core.representations import (
     Statement,
     TransferCompleted,
     TransferPending,
-    TransferRejected,
 )
 
 Handler = Callable[[Handlers, web.BaseRequest, Target], Awaitable[WholeResponse]]
@@ -58,6 +65,7 @@ class Call(Struct, frozen=True):
     """Besides those that any call can end in."""
     body: type[Struct] | None = None
     takes_prefer: bool = False
+    takes_coordination: bool = False
     description: str = ""
 
 
@@ -86,10 +94,11 @@ _REFUSED_TRANSFERS: Final = (
     problems.TO_ACCOUNT_NOT_FOUND,
     problems.IDEMPOTENCY_CONFLICT,
     problems.SAME_ACCOUNT,
-    problems.CROSS_PARTITION_NOT_SUPPORTED,
     problems.CURRENCY_MISMATCH,
     problems.INSUFFICIENT_FUNDS,
     problems.BALANCE_LIMIT_EXCEEDED,
+    problems.HOLD_EXPIRED,
+    problems.COORDINATION_TIMED_OUT,
 )
 
 _QUERIES: Final = (problems.ACCOUNT_NOT_FOUND, problems.SEQUENCE_NOT_REACHED, problems.NO_ANSWER)
@@ -107,13 +116,21 @@ CALLS: Final = (
         description=(
             "The payer and the transaction id name the transfer for ever: the same request again"
             " gets the first answer again, done or refused, with `Idempotent-Replayed: true`, and"
-            " moves nothing. When an answer gets lost, send the same request again."
+            " moves nothing. When an answer gets lost, send the same request again. Accounts may"
+            " live in different partitions; `Wallet-Coordination`, also of a refusal, tells how"
+            " both sides were kept in step."
         ),
         parameters=NoParameters,
         body=TransferForm,
         takes_prefer=True,
+        takes_coordination=True,
         replies=(
-            Reply(201, "The amount moved, durably.", (TransferCompleted,), _DONE_HEADERS),
+            Reply(
+                201,
+                "The amount moved, durably.",
+                (TransferCompleted,),
+                (*_DONE_HEADERS, COORDINATION_HEADER),
+            ),
             Reply(202, "Sent; not known yet.", (TransferPending,), _PENDING_HEADERS),
         ),
         problems=(*_COMMANDS, *_REFUSED_TRANSFERS),
@@ -159,19 +176,29 @@ CALLS: Final = (
         method="GET",
         path="/wallet/accounts/{account_id}/transfers/{transaction_id}",
         handler=Handlers.recorded_transfer,
-        summary="Show one transfer's outcome",
-        description="With `Prefer: wait=n`, waits up to n seconds for it to be recorded.",
+        summary="Show one transfer's outcome and its steps",
+        description="With `Prefer: wait=n`, waits up to n seconds for the outcome.",
         parameters=TransferParameters,
         takes_prefer=True,
         replies=(
             Reply(
                 200,
                 "What became of it.",
-                (TransferCompleted, TransferRejected),
+                (RecordedCompleted, RecordedRejected, RecordedPending),
                 ("Preference-Applied",),
             ),
         ),
         problems=(*_QUERIES, problems.TRANSFER_NOT_FOUND),
+    ),
+    Call(
+        name="unfinished_transfers",
+        method="GET",
+        path="/wallet/transfers/unfinished",
+        handler=Handlers.unfinished,
+        summary="Show the oldest transfers between partitions that have no outcome yet",
+        parameters=UnfinishedParameters,
+        replies=(Reply(200, "Those of all partitions.", (UnfinishedTransfers,)),),
+        problems=(problems.NO_ANSWER,),
     ),
     Call(
         name="status",

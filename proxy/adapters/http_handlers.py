@@ -4,16 +4,25 @@ Handlers know HTTP and the gateway and nothing about money. What a client did wr
 a Problem; what failed behind the gateway is raised and becomes one in `http_server`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from aiohttp import web
 from msgspec import Struct
 
 from contracts.commands import OpenAccount, Transfer
+from contracts.coordination import COORDINATION_NAMES, Coordination
 from contracts.limits import WAIT_MS_DEFAULT
-from contracts.partitioning import partition_of
-from contracts.queries import AccountAnswer, EntriesAnswer, NotFound, Query, TransferAnswer
+from contracts.queries import (
+    AccountAnswer,
+    CreditStepsAnswer,
+    CreditStepsQuery,
+    EntriesAnswer,
+    NotFound,
+    StepRecord,
+    TransferAnswer,
+    TransferQuery,
+)
 from contracts.results import Result
 from proxy.adapters.http_bodies import read_json_body
 from proxy.adapters.http_responses import (
@@ -22,17 +31,27 @@ from proxy.adapters.http_responses import (
     page_response,
     problem_response,
 )
+from proxy.core.coordinations import COORDINATION_HEADER, choose_coordination
+from proxy.core.fields import Fault
 from proxy.core.forms import parse_account, parse_transfer
-from proxy.core.overview import Healthy, Overview, missing_parts, partition_overviews
+from proxy.core.overview import (
+    Healthy,
+    Overview,
+    coordinator_overviews,
+    missing_parts,
+    partition_overviews,
+)
 from proxy.core.parameters import (
     Pairs,
     parse_account_query,
     parse_entries_query,
     parse_no_parameters,
     parse_transfer_query,
+    parse_unfinished_query,
 )
 from proxy.core.preferences import NO_PREFERENCES, Preferences, parse_preferences
 from proxy.core.problems import BY_MISSING, BY_REJECTION, NOT_READY, Problem
+from proxy.core.recorded import recorded_transfer, unfinished_transfers
 from proxy.core.representations import (
     account_opened,
     account_pending,
@@ -40,14 +59,13 @@ from proxy.core.representations import (
     statement,
     transfer_completed,
     transfer_pending,
-    transfer_recorded,
 )
-from proxy.ports import Gateway
+from proxy.ports import AccountsQuery, Gateway
 
 Headers = list[tuple[str, str]]
 
 _Command = TypeVar("_Command", OpenAccount, Transfer)
-_Answer = TypeVar("_Answer", AccountAnswer, EntriesAnswer, TransferAnswer)
+_Answer = TypeVar("_Answer", AccountAnswer, EntriesAnswer, TransferAnswer, CreditStepsAnswer)
 
 
 class Target(Struct, frozen=True):
@@ -58,12 +76,24 @@ class Target(Struct, frozen=True):
 
 
 class Handlers:
-    """The calls of the API over one gateway. `openapi` and `docs` are the finished documents."""
+    """The calls of the API over one gateway. `openapi` and `docs` are the finished documents.
+
+    `coordination` is that of transfers that come without a choice of their own.
+    """
 
     def __init__(
-        self, gateway: Gateway, *, body_timeout_s: float, openapi: bytes, docs: bytes
+        self,
+        gateway: Gateway,
+        *,
+        coordination: Coordination,
+        body_timeout_s: float,
+        openapi: bytes,
+        docs: bytes,
     ) -> None:
         self._gateway = gateway
+        self._coordination = coordination
+        slots = gateway.slots
+        self._slot_counts = [slots.slots_of(each) for each in range(slots.partition_count)]
         self._body_timeout_s = body_timeout_s
         self._openapi = openapi
         self._docs = docs
@@ -73,7 +103,7 @@ class Handlers:
         body = await read_json_body(request, timeout_s=self._body_timeout_s)
         if isinstance(body, Problem):
             return problem_response(body)
-        command = parse_transfer(target.query, body)
+        command = parse_transfer(target.query, body, self._chosen_coordination(request))
         if isinstance(command, Problem):
             return problem_response(command)
         location = f"/wallet/accounts/{command.from_account_id}/transfers/{command.transaction_id}"
@@ -122,7 +152,16 @@ class Handlers:
         answer = await self._ask(query, TransferAnswer)
         if isinstance(answer, NotFound):
             return _not_found(answer, headers)
-        return json_response(200, transfer_recorded(query, answer), headers)
+        credit_steps = await self._credit_steps(query, answer)
+        return json_response(200, recorded_transfer(query, answer, credit_steps), headers)
+
+    async def unfinished(self, _: web.BaseRequest, target: Target) -> WholeResponse:
+        """Show transfers that have no outcome yet: `GET /wallet/transfers/unfinished`."""
+        query = parse_unfinished_query(target.query)
+        if isinstance(query, Problem):
+            return problem_response(query)
+        answers = await self._gateway.unfinished(query)
+        return json_response(200, unfinished_transfers(answers, limit=query.limit))
 
     async def status(self, _: web.BaseRequest, target: Target) -> WholeResponse:
         """Show who answers for what: `GET /wallet/status`."""
@@ -176,26 +215,46 @@ class Handlers:
             return json_response(202, pending(command), headers)
         if result.repeated:
             headers.append(("Idempotent-Replayed", "true"))
+        if isinstance(command, Transfer):
+            headers.append((COORDINATION_HEADER, COORDINATION_NAMES[result.coordination]))
         if result.rejection is not None:
             return problem_response(Problem(BY_REJECTION[result.rejection]), headers)
         headers.append(("Location", location))
-        partition = partition_of(command.routing_account_id, self._gateway.partition_count)
+        partition = self._gateway.slots.partition_of(command.routing_account_id)
         return json_response(201, done(command, result, partition), headers)
 
-    async def _ask(self, query: Query, kind: type[_Answer]) -> _Answer | NotFound:
+    def _chosen_coordination(self, request: web.BaseRequest) -> Coordination | Fault:
+        headers = request.headers
+        if COORDINATION_HEADER not in headers:
+            return self._coordination
+        return choose_coordination(headers.getall(COORDINATION_HEADER))
+
+    async def _credit_steps(
+        self, query: TransferQuery, answer: TransferAnswer
+    ) -> Sequence[StepRecord]:
+        """The payee's side of a transfer between partitions: another partition's journal."""
+        if answer.coordination is Coordination.NONE:
+            return ()
+        credit_query = CreditStepsQuery(
+            to_account_id=answer.to_account_id,
+            from_account_id=query.from_account_id,
+            transaction_id=query.transaction_id,
+        )
+        found = await self._ask(credit_query, CreditStepsAnswer)
+        return () if isinstance(found, NotFound) else found.steps
+
+    async def _ask(self, query: AccountsQuery, kind: type[_Answer]) -> _Answer | NotFound:
         answer = await self._gateway.ask(query)
         assert isinstance(answer, kind | NotFound)
         return answer
 
     async def _overview(self) -> Overview:
-        gateway = self._gateway
-        status = await gateway.status()
+        status = await self._gateway.status()
         return {
             "is_connected": status.is_connected,
             "held_requests": status.held_requests,
-            "partitions": partition_overviews(
-                gateway.partition_count, status.writers, status.readers
-            ),
+            "partitions": partition_overviews(self._slot_counts, status.writers, status.readers),
+            "coordinators": coordinator_overviews(status.writers),
         }
 
 

@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from msgspec import Struct
 
+from contracts.coordination import Coordination
 from proxy.adapters.docs_page import render_page
 from proxy.adapters.http_calls import CALLS
 from proxy.adapters.http_handlers import Handlers
@@ -56,12 +57,16 @@ class HttpLimits(Struct, frozen=True):
 
 
 class HttpServer(web.Server):
-    """One process's HTTP server over a gateway. Make it where its event loop runs."""
+    """One process's HTTP server over a gateway. Make it where its event loop runs.
 
-    def __init__(self, gateway: Gateway, limits: HttpLimits) -> None:
+    `coordination` is that of transfers that come without a choice of their own.
+    """
+
+    def __init__(self, gateway: Gateway, limits: HttpLimits, coordination: Coordination) -> None:
         document = describe(CALLS)
         handlers = Handlers(
             gateway,
+            coordination=coordination,
             body_timeout_s=limits.body_timeout_s,
             openapi=to_json(document),
             docs=render_page(document),

@@ -13,6 +13,8 @@ from msgspec.structs import fields
 
 from proxy.adapters.http_calls import ANY_CALL, Call, Reply
 from proxy.adapters.http_responses import PROBLEM_JSON
+from proxy.core.coordinations import COORDINATION_HEADER
+from proxy.core.fields import COORDINATIONS
 from proxy.core.problems import ProblemDocument, ProblemKind
 
 _REF: Final = "#/components/schemas/{name}"
@@ -28,9 +30,10 @@ _HEADERS: Final = {
     "Preference-Applied": "What was heeded of `Prefer`.",
     "Retry-After": "Seconds to wait before trying again.",
     "Allow": "Methods that are possible here.",
+    COORDINATION_HEADER: "How it was made all-or-nothing: `none` within one partition.",
 }
 
-_ALWAYS: Final = frozenset({"Location", "Retry-After", "Allow"})
+_ALWAYS: Final = frozenset({"Location", "Retry-After", "Allow", COORDINATION_HEADER})
 
 _PREFER: Final = {
     "name": "Prefer",
@@ -42,6 +45,18 @@ _PREFER: Final = {
     ),
     "schema": {"type": "string"},
     "example": "wait=1",
+}
+
+_COORDINATION: Final = {
+    "name": COORDINATION_HEADER,
+    "in": "header",
+    "required": False,
+    "description": (
+        "How to make a transfer between partitions all-or-nothing: "
+        + ", ".join(f"`{name}`" for name in COORDINATIONS)
+        + ". Without it, as this wallet is set."
+    ),
+    "schema": {"type": "string", "enum": list(COORDINATIONS)},
 }
 
 
@@ -73,6 +88,7 @@ def _operation(call: Call) -> dict[str, Any]:
     if call.description:
         described["description"] = call.description
     parameters = _parameters(call) + ([_PREFER] if call.takes_prefer else [])
+    parameters += [_COORDINATION] if call.takes_coordination else []
     if parameters:
         described["parameters"] = parameters
     if call.body:

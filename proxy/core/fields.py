@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, TypedDict
 from msgspec import Meta, Struct
 from msgspec.structs import fields
 
+from contracts.coordination import COORDINATION_NAMES, Coordination
 from contracts.identifiers import ID_PATTERN, is_identifier
 from contracts.limits import (
     AMOUNT_MINOR_MAX,
@@ -93,6 +94,13 @@ class Fault(Struct, frozen=True):
         return {"field": field, "code": self.code, "detail": self.detail}
 
 
+COORDINATIONS: Final = {
+    name: coordination
+    for coordination, name in COORDINATION_NAMES.items()
+    if coordination is not Coordination.NONE
+}
+"""Those that can be chosen, by the names that clients and settings use, in lower case."""
+
 FIELD_FAULTS: Final = {
     "missing_field": "is required",
     "unknown_field": "is not known here",
@@ -109,6 +117,7 @@ FIELD_FAULTS: Final = {
     "number_out_of_range": "is out of range",
     "invalid_page_token": "must be a next_page_token of this account",
     "conflicting_fields": "at and sequence exclude each other",
+    "unknown_coordination": f"must be one of {', '.join(COORDINATIONS)}, and only one",
 }
 """Codes of field problems with the sentence that goes with each."""
 

@@ -11,11 +11,14 @@ import msgspec
 from msgspec import Meta, Struct
 
 from contracts.commands import OpenAccount, Transfer
+from contracts.coordination import Coordination
 from contracts.identifiers import is_identifier
 from contracts.money import DECIMALS, AmountProblem, parse_amount
+from proxy.core.coordinations import COORDINATION_HEADER
 from proxy.core.fields import (
     Amount,
     Currency,
+    Fault,
     FieldProblem,
     Identifier,
     PositiveAmount,
@@ -61,13 +64,17 @@ _MOST_DECIMALS: Final = max(DECIMALS, key=lambda code: DECIMALS[code])
 """A currency that judges an amount's form alone, when the request's own is not known."""
 
 
-def parse_transfer(query: Pairs, body: bytes) -> Transfer | Problem:
-    """The command in a body, or everything that is wrong with it and with the query."""
-    command = None if query else _transfer_quickly(body)
-    return command or _transfer_exactly(query, body)
+def parse_transfer(
+    query: Pairs, body: bytes, coordination: Coordination | Fault
+) -> Transfer | Problem:
+    """The command in a body, or everything that is wrong with it, the query and the choice."""
+    command = None
+    if not query and isinstance(coordination, Coordination):
+        command = _transfer_quickly(body, coordination)
+    return command or _transfer_exactly(query, body, coordination)
 
 
-def _transfer_quickly(body: bytes) -> Transfer | None:
+def _transfer_quickly(body: bytes, coordination: Coordination) -> Transfer | None:
     """The command in a body that is surely valid; None when it is not or may not be."""
     try:
         form = _TRANSFERS.decode(body)
@@ -87,11 +94,18 @@ def _transfer_quickly(body: bytes) -> Transfer | None:
     ):
         return None
     return Transfer(
-        form.from_account_id, form.to_account_id, amount_minor, form.currency, form.transaction_id
+        form.from_account_id,
+        form.to_account_id,
+        amount_minor,
+        form.currency,
+        form.transaction_id,
+        coordination,
     )
 
 
-def _transfer_exactly(query: Pairs, body: bytes) -> Transfer | Problem:
+def _transfer_exactly(
+    query: Pairs, body: bytes, coordination: Coordination | Fault
+) -> Transfer | Problem:
     members = _members(body)
     if isinstance(members, Problem):
         return members
@@ -101,7 +115,9 @@ def _transfer_exactly(query: Pairs, body: bytes) -> Transfer | Problem:
     amount_minor = _amount(values, "amount", problems)
     if amount_minor == 0:
         problems.append(_ZERO.of("amount"))
-    if problems:
+    if isinstance(coordination, Fault):
+        problems.append(coordination.of(COORDINATION_HEADER))
+    if problems or isinstance(coordination, Fault):
         return Problem(INVALID_REQUEST, errors=problems)
     return Transfer(
         from_account_id=values["from_account_id"],
@@ -109,6 +125,7 @@ def _transfer_exactly(query: Pairs, body: bytes) -> Transfer | Problem:
         amount_minor=amount_minor,
         currency=values["currency"],
         transaction_id=values["transaction_id"],
+        coordination=coordination,
     )
 
 

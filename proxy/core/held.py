@@ -8,8 +8,10 @@ or clocks. Time goes in as `now_ms` of any monotonic clock, the next deadline co
        └────────┘ late: no answer within RESEND_AFTER_MS, so it is sent again (commands are
                   idempotent); or never left: there was no connection
 
-Group commit without a timer: while `frames_in_flight_max` frames of a partition are out, what
-arrives waits, and leaves together in the next frame.
+Group commit without a timer: while `frames_in_flight_max` frames of a partition are in flight,
+what arrives waits, and leaves together in the next frame. A frame lands with its first answer, for
+then its partition has taken all of it; or after LANDED_AFTER_MS, for it may hold nothing but
+transfers that wait for other partitions, which must not keep back those that don't.
 """
 
 from collections import deque
@@ -21,6 +23,9 @@ from contracts.frames import CommandFrame
 from contracts.limits import COMMAND_FRAME_COMMANDS_MAX, RESEND_AFTER_MS
 
 W = TypeVar("W")
+
+LANDED_AFTER_MS: Final = 50
+"""Longer than a partition needs for a frame at full load, and short for a client that waits."""
 
 _COMPACTED_AT: Final = 1_024
 """Settled requests that may lie around behind one that is held for long."""
@@ -45,18 +50,31 @@ class Held(Generic[W]):
 class SentFrame(Generic[W]):
     """One frame that was handed out; opaque to the shell but for `frame`."""
 
-    __slots__ = ("frame", "held", "is_out", "late_at_ms", "partition", "unanswered")
+    __slots__ = (
+        "frame",
+        "held",
+        "is_in_flight",
+        "is_open",
+        "landed_at_ms",
+        "late_at_ms",
+        "partition",
+        "unanswered",
+    )
 
     def __init__(
-        self, frame: CommandFrame, partition: int, held: list[Held[W]], late_at_ms: int
+        self, frame: CommandFrame, partition: int, held: list[Held[W]], now_ms: int
     ) -> None:
         self.frame = frame
         self.partition = partition
         self.held = held
-        self.late_at_ms = late_at_ms
+        self.landed_at_ms = now_ms + LANDED_AFTER_MS
+        """When it has landed at the latest: `keep_time` is due then."""
+        self.late_at_ms = now_ms + RESEND_AFTER_MS
         self.unanswered = len(held)
-        self.is_out = True
-        """Counts as in flight: neither answered in full nor late."""
+        self.is_open = True
+        """Neither answered in full nor late."""
+        self.is_in_flight = True
+        """It has not landed yet, so it counts against the bound."""
 
 
 class HeldRequests(Generic[W]):
@@ -70,8 +88,11 @@ class HeldRequests(Generic[W]):
         self._waiting: list[deque[Held[W]]] = [deque() for _ in range(partition_count)]
         self._in_flight = [0] * partition_count
         self._sent: dict[int, tuple[Held[W], SentFrame[W]]] = {}
-        self._out: deque[SentFrame[W]] = deque()
-        """Frames in the order of the times at which they are late; landed ones fall out."""
+        self._flying: deque[SentFrame[W]] = deque()
+        """Frames in the order of the times at which they land by themselves; landed ones fall
+        out."""
+        self._open: deque[SentFrame[W]] = deque()
+        """Frames in the order of the times at which they are late; closed ones fall out."""
         self._by_wait_ms: dict[int, deque[Held[W]]] = {}
         """Requests of the same wait, so in the order of their deadlines; settled ones fall out."""
 
@@ -100,16 +121,17 @@ class HeldRequests(Generic[W]):
 
     def not_sent(self, sent: SentFrame[W]) -> None:
         """The frame never left: its requests wait again, as if it had not been handed out."""
-        self._land(sent)
+        self._close(sent)
         for request in sent.held:
             self._sent.pop(request.sends.pop(), None)
         self._wait_again(sent)
 
     def answered(self, request_number: int) -> Held[W] | None:
         """Settle the request that a result names; None if nobody waits for it any more."""
-        held = self._forget(request_number)
-        if held is None or held.is_settled:
+        held, sent = self._sent.get(request_number, (None, None))
+        if held is None or sent is None:
             return None
+        self._land(sent)
         self._settle(held)
         return held
 
@@ -134,26 +156,36 @@ class HeldRequests(Generic[W]):
             self._waiting[partition] = deque(each for each in waiting if not each.is_settled)
         return given_up
 
-    def resend_late(self, now_ms: int) -> None:
-        """Let requests of late frames wait for the next frame.
+    def keep_time(self, now_ms: int) -> None:
+        """Land frames whose time has come, and let requests of late ones wait for the next frame.
 
         A result of the late frame still counts when it comes after all.
         """
-        while self._out and (not self._out[0].is_out or self._out[0].late_at_ms <= now_ms):
-            sent = self._out.popleft()
-            if sent.is_out:
-                self._land(sent)
+        while self._flying and self._flying[0].landed_at_ms <= now_ms:
+            self._land(self._flying.popleft())
+        while self._open and self._open[0].late_at_ms <= now_ms:
+            sent = self._open.popleft()
+            if sent.is_open:
+                self._close(sent)
                 self._wait_again(sent)
 
     def next_deadline_ms(self) -> int | None:
-        """When `give_up` or `resend_late` has something to do next; None if nothing is held."""
-        while self._out and not self._out[0].is_out:
-            self._out.popleft()
+        """When `give_up` or `keep_time` has something to do next; None if nothing is held."""
+        self._drop_done()
         waits = self._by_wait_ms.values()
         deadlines = [same_wait[0].deadline_ms for same_wait in waits if same_wait]
-        if self._out:
-            deadlines.append(self._out[0].late_at_ms)
+        if self._flying:
+            deadlines.append(self._flying[0].landed_at_ms)
+        if self._open:
+            deadlines.append(self._open[0].late_at_ms)
         return min(deadlines, default=None)
+
+    def _drop_done(self) -> None:
+        """Drop the frames at the front for which nothing is to be done any more."""
+        while self._flying and not self._flying[0].is_in_flight:
+            self._flying.popleft()
+        while self._open and not self._open[0].is_open:
+            self._open.popleft()
 
     def _take_waiting(self, partition: int) -> Iterator[Held[W]]:
         waiting = self._waiting[partition]
@@ -168,14 +200,14 @@ class HeldRequests(Generic[W]):
         first = self._next_number
         self._next_number = first + len(held)
         frame = CommandFrame(self._proxy_id, first, [request.command for request in held])
-        sent = SentFrame(frame, partition, held, now_ms + RESEND_AFTER_MS)
+        sent = SentFrame(frame, partition, held, now_ms)
         for number, request in enumerate(held, first):
             request.sends.append(number)
             self._sent[number] = (request, sent)
         self._in_flight[partition] += 1
-        while self._out and not self._out[0].is_out:
-            self._out.popleft()
-        self._out.append(sent)
+        self._drop_done()
+        self._flying.append(sent)
+        self._open.append(sent)
         return sent
 
     def _wait_again(self, sent: SentFrame[W]) -> None:
@@ -183,20 +215,20 @@ class HeldRequests(Generic[W]):
         self._waiting[sent.partition].extendleft(reversed(unsettled))
 
     def _land(self, sent: SentFrame[W]) -> None:
-        if sent.is_out:
-            sent.is_out = False
+        if sent.is_in_flight:
+            sent.is_in_flight = False
             self._in_flight[sent.partition] -= 1
+
+    def _close(self, sent: SentFrame[W]) -> None:
+        sent.is_open = False
+        self._land(sent)
 
     def _settle(self, held: Held[W]) -> None:
         held.is_settled = True
         self._count -= 1
         for number in held.sends:
-            self._forget(number)
-
-    def _forget(self, number: int) -> Held[W] | None:
-        held, sent = self._sent.pop(number, (None, None))
-        if sent is not None:
-            sent.unanswered -= 1
-            if sent.unanswered == 0:
-                self._land(sent)
-        return held
+            _, sent = self._sent.pop(number, (None, None))
+            if sent is not None:
+                sent.unanswered -= 1
+                if sent.unanswered == 0:
+                    self._close(sent)

@@ -5,8 +5,10 @@ from typing import Annotated, TypedDict
 
 from msgspec import Meta
 
-from contracts.status import ReaderStatus, WriterStatus
+from contracts.status import ReaderStatus, WriterCoordinator, WriterPartition, WriterStatus
 from proxy.core.fields import FieldProblem
+from proxy.core.instants import format_instant
+from proxy.core.representations import Moment
 
 
 class LeadingWriter(TypedDict):
@@ -29,12 +31,35 @@ class FollowingReader(TypedDict):
     accounts: int
 
 
+OldestUnfinished = Annotated[
+    Moment | None, Meta(description="When the oldest unfinished transfer was started.")
+]
+
+
 class PartitionOverview(TypedDict):
     """One partition: its writer (null without one) and its readers."""
 
     partition: int
+    slots: Annotated[int, Meta(description="Hash slots that it has.")]
     writer: LeadingWriter | None
+    unfinished: Annotated[
+        int | None,
+        Meta(description="Transfers started here that have no outcome; null without a writer."),
+    ]
+    oldest_unfinished_at: OldestUnfinished
     readers: list[FollowingReader]
+
+
+class CoordinatorOverview(TypedDict):
+    """A coordinator of transfers between partitions."""
+
+    name: str
+    writer: Annotated[str, Meta(description="Id of the writer that runs it.")]
+    epoch: int
+    sequence: Annotated[int, Meta(description="Of the last durable event.")]
+    in_flight: Annotated[int, Meta(description="Frames appended and not acknowledged yet.")]
+    unfinished: Annotated[int, Meta(description="Transfers that it has in hand.")]
+    oldest_unfinished_at: OldestUnfinished
 
 
 class Overview(TypedDict):
@@ -43,6 +68,7 @@ class Overview(TypedDict):
     is_connected: Annotated[bool, Meta(description="This proxy process to its broker.")]
     held_requests: Annotated[int, Meta(description="Of this proxy process.")]
     partitions: list[PartitionOverview]
+    coordinators: list[CoordinatorOverview]
 
 
 class Healthy(TypedDict):
@@ -52,24 +78,18 @@ class Healthy(TypedDict):
 
 
 def partition_overviews(
-    partition_count: int, writers: Sequence[WriterStatus], readers: Sequence[ReaderStatus]
+    slot_counts: Sequence[int], writers: Sequence[WriterStatus], readers: Sequence[ReaderStatus]
 ) -> list[PartitionOverview]:
-    """Everyone's partitions, by partition. Of two writers that both claim one, the later epoch."""
-    found: list[PartitionOverview] = [
-        {"partition": partition, "writer": None, "readers": []}
-        for partition in range(partition_count)
-    ]
+    """Everyone's partitions, by partition; slot_counts says how many slots each has.
+
+    Of two writers that both claim one, the later epoch.
+    """
+    found = [_unled(partition, slots) for partition, slots in enumerate(slot_counts)]
     for writer in writers:
         for led in writer.partitions:
             known = found[led.partition]["writer"]
             if known is None or known["epoch"] < led.epoch:
-                found[led.partition]["writer"] = {
-                    "id": writer.id,
-                    "epoch": led.epoch,
-                    "sequence": led.sequence,
-                    "in_flight": led.in_flight,
-                    "accounts": led.accounts,
-                }
+                _lead(found[led.partition], writer.id, led)
     for reader in readers:
         for followed in reader.partitions:
             found[followed.partition]["readers"].append(
@@ -84,6 +104,51 @@ def partition_overviews(
     return found
 
 
+def _unled(partition: int, slots: int) -> PartitionOverview:
+    return {
+        "partition": partition,
+        "slots": slots,
+        "writer": None,
+        "unfinished": None,
+        "oldest_unfinished_at": None,
+        "readers": [],
+    }
+
+
+def _lead(shown: PartitionOverview, writer_id: str, led: WriterPartition) -> None:
+    shown["writer"] = {
+        "id": writer_id,
+        "epoch": led.epoch,
+        "sequence": led.sequence,
+        "in_flight": led.in_flight,
+        "accounts": led.accounts,
+    }
+    shown["unfinished"] = led.unfinished
+    shown["oldest_unfinished_at"] = _oldest(led)
+
+
+def coordinator_overviews(writers: Sequence[WriterStatus]) -> list[CoordinatorOverview]:
+    """The coordinators by name. Of two writers that both claim one, the later epoch."""
+    found: dict[str, CoordinatorOverview] = {}
+    for writer in writers:
+        for run in writer.coordinators:
+            if run.name not in found or found[run.name]["epoch"] < run.epoch:
+                found[run.name] = {
+                    "name": run.name,
+                    "writer": writer.id,
+                    "epoch": run.epoch,
+                    "sequence": run.sequence,
+                    "in_flight": run.in_flight,
+                    "unfinished": run.unfinished,
+                    "oldest_unfinished_at": _oldest(run),
+                }
+    return [found[name] for name in sorted(found)]
+
+
+def _oldest(party: WriterPartition | WriterCoordinator) -> str | None:
+    return format_instant(party.oldest_started_at_ms) if party.unfinished else None
+
+
 def missing_parts(overview: Overview) -> list[FieldProblem]:
     """What keeps the wallet from working; empty when it is ready."""
     if not overview["is_connected"]:
@@ -96,4 +161,7 @@ def missing_parts(overview: Overview) -> list[FieldProblem]:
             missing.append({"field": name, "code": "no_writer", "detail": "It has no writer."})
         if not part["readers"]:
             missing.append({"field": name, "code": "no_reader", "detail": "It has no reader."})
+    if not overview["coordinators"]:
+        detail = "Transfers between partitions have no coordinator."
+        missing.append({"field": "coordinator", "code": "no_coordinator", "detail": detail})
     return missing

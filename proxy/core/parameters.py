@@ -6,7 +6,7 @@ from urllib.parse import unquote
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from contracts.limits import PAGE_ENTRIES_DEFAULT
-from contracts.queries import AccountQuery, EntriesQuery, TransferQuery
+from contracts.queries import AccountQuery, EntriesQuery, TransferQuery, UnfinishedQuery
 from proxy.core.fields import (
     Identifier,
     Instant,
@@ -65,6 +65,12 @@ class TransferParameters(Struct, frozen=True, forbid_unknown_fields=True):
 
     account_id: Annotated[Identifier, Meta(examples=["issuer"])]
     transaction_id: Annotated[Identifier, Meta(examples=["2031-0001"])]
+
+
+class UnfinishedParameters(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many of the unfinished transfers."""
+
+    limit: Annotated[PageLimit, Meta(description="The oldest so many.")] = PAGE_ENTRIES_DEFAULT
 
 
 def split_query(query: str) -> list[tuple[str, str]]:
@@ -126,3 +132,11 @@ def parse_transfer_query(path: Pairs, query: Pairs, *, wait_ms: int) -> Transfer
         transaction_id=values["transaction_id"],
         wait_ms=wait_ms,
     )
+
+
+def parse_unfinished_query(query: Pairs) -> UnfinishedQuery | Problem:
+    """The oldest unfinished transfers."""
+    values, problems = examine(UnfinishedParameters, query)
+    if problems:
+        return Problem(INVALID_REQUEST, errors=problems)
+    return UnfinishedQuery(limit=values.get("limit", PAGE_ENTRIES_DEFAULT))

@@ -144,12 +144,6 @@ ACCOUNT_EXISTS: Final = ProblemKind(
 SAME_ACCOUNT: Final = ProblemKind(
     "same_account", 422, "Same account", "Payer and payee are the same account."
 )
-CROSS_PARTITION_NOT_SUPPORTED: Final = ProblemKind(
-    "cross_partition_not_supported",
-    422,
-    "Accounts in different partitions",
-    "Payer and payee live in different partitions, which this wallet cannot join yet.",
-)
 FROM_ACCOUNT_NOT_FOUND: Final = ProblemKind(
     "from_account_not_found", 404, "Payer not found", "No account of the payer's id was opened."
 )
@@ -174,6 +168,27 @@ BALANCE_LIMIT_EXCEEDED: Final = ProblemKind(
     "Balance limit exceeded",
     "The payee's balance would exceed what an account can hold.",
 )
+HOLD_EXPIRED: Final = ProblemKind(
+    "hold_expired",
+    422,
+    "Hold expired",
+    "The transfer took too long and was undone: the money is where it was. Try again with a new"
+    " transaction id.",
+)
+COORDINATION_TIMED_OUT: Final = ProblemKind(
+    "coordination_timed_out",
+    422,
+    "Coordination timed out",
+    "A partition did not answer in time and the transfer was undone: the money is where it was."
+    " Try again with a new transaction id.",
+)
+CANCELLED: Final = ProblemKind(
+    "cancelled",
+    422,
+    "Cancelled",
+    "The step came after its transfer had been given up, so it was not taken. No transfer ends"
+    " in this; its steps may show it.",
+)
 
 INTERNAL_ERROR: Final = ProblemKind(
     "internal_error", 500, "Internal error", "The wallet failed. Ask or repeat: repeats are safe."
@@ -196,12 +211,14 @@ BY_REJECTION: Final[dict[Rejection, ProblemKind]] = {
     Rejection.IDEMPOTENCY_CONFLICT: IDEMPOTENCY_CONFLICT,
     Rejection.ACCOUNT_EXISTS: ACCOUNT_EXISTS,
     Rejection.SAME_ACCOUNT: SAME_ACCOUNT,
-    Rejection.CROSS_PARTITION_NOT_SUPPORTED: CROSS_PARTITION_NOT_SUPPORTED,
     Rejection.FROM_ACCOUNT_NOT_FOUND: FROM_ACCOUNT_NOT_FOUND,
     Rejection.TO_ACCOUNT_NOT_FOUND: TO_ACCOUNT_NOT_FOUND,
     Rejection.CURRENCY_MISMATCH: CURRENCY_MISMATCH,
     Rejection.INSUFFICIENT_FUNDS: INSUFFICIENT_FUNDS,
     Rejection.BALANCE_LIMIT_EXCEEDED: BALANCE_LIMIT_EXCEEDED,
+    Rejection.HOLD_EXPIRED: HOLD_EXPIRED,
+    Rejection.COORDINATION_TIMED_OUT: COORDINATION_TIMED_OUT,
+    Rejection.CANCELLED: CANCELLED,
 }
 
 BY_MISSING: Final[dict[Missing, ProblemKind]] = {

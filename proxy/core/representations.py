@@ -9,19 +9,17 @@ from typing import Annotated, Literal, TypedDict
 from msgspec import Meta
 
 from contracts.commands import OpenAccount, Transfer
+from contracts.coordination import COORDINATION_NAMES
 from contracts.money import format_amount
 from contracts.queries import (
     AccountAnswer,
     AccountQuery,
     EntriesAnswer,
     EntriesQuery,
-    TransferAnswer,
-    TransferQuery,
 )
 from contracts.results import Result
 from proxy.core.instants import format_instant
 from proxy.core.page_tokens import encode_page_token
-from proxy.core.problems import BY_REJECTION
 
 Text = Annotated[str, Meta(description="Decimal string with exactly the currency's decimals.")]
 Moment = Annotated[
@@ -33,6 +31,15 @@ Moment = Annotated[
     ),
 ]
 Place = Annotated[int, Meta(description="Partition of the account.")]
+Way = Annotated[
+    str,
+    Meta(
+        description=(
+            "How it was made all-or-nothing: `none` when one partition could do it alone."
+        ),
+        extra_json_schema={"enum": list(COORDINATION_NAMES.values())},
+    ),
+]
 Number = Annotated[int, Meta(description="Sequence in the partition at which this is true.")]
 
 
@@ -64,6 +71,7 @@ class TransferCompleted(TypedDict):
     amount: Text
     currency: str
     balance: Annotated[Text, Meta(description="Posted balance of the payer just after it.")]
+    coordination: Way
     partition: Place
     sequence: Annotated[int, Meta(description="Of the event that decided it.")]
     completed_at: Moment
@@ -78,22 +86,6 @@ class TransferPending(TypedDict):
     to_account_id: str
     amount: Text
     currency: str
-
-
-class TransferRejected(TypedDict):
-    """The transfer was refused; nothing moved."""
-
-    status: Literal["rejected"]
-    transaction_id: str
-    from_account_id: str
-    to_account_id: str
-    amount: Text
-    currency: str
-    code: Annotated[str, Meta(description="As in the problem document of the transfer.")]
-    detail: str
-    partition: Place
-    sequence: Annotated[int, Meta(description="Of the event that decided it.")]
-    rejected_at: Moment
 
 
 class AccountState(TypedDict):
@@ -161,6 +153,7 @@ def transfer_completed(command: Transfer, result: Result, partition: int) -> Tra
         "amount": format_amount(command.amount_minor, currency),
         "currency": currency,
         "balance": format_amount(result.balance_minor, currency),
+        "coordination": COORDINATION_NAMES[result.coordination],
         "partition": partition,
         "sequence": result.sequence,
         "completed_at": format_instant(result.at_ms),
@@ -176,40 +169,6 @@ def transfer_pending(command: Transfer) -> TransferPending:
         "to_account_id": command.to_account_id,
         "amount": format_amount(command.amount_minor, command.currency),
         "currency": command.currency,
-    }
-
-
-def transfer_recorded(
-    query: TransferQuery, answer: TransferAnswer
-) -> TransferCompleted | TransferRejected:
-    """Show a transfer's recorded outcome: when completed, the same as the transfer's answer was."""
-    amount = format_amount(answer.amount_minor, answer.currency)
-    if answer.rejection is None:
-        return {
-            "status": "completed",
-            "transaction_id": query.transaction_id,
-            "from_account_id": query.from_account_id,
-            "to_account_id": answer.to_account_id,
-            "amount": amount,
-            "currency": answer.currency,
-            "balance": format_amount(answer.balance_minor, answer.currency),
-            "partition": answer.partition,
-            "sequence": answer.sequence,
-            "completed_at": format_instant(answer.at_ms),
-        }
-    reason = BY_REJECTION[answer.rejection]
-    return {
-        "status": "rejected",
-        "transaction_id": query.transaction_id,
-        "from_account_id": query.from_account_id,
-        "to_account_id": answer.to_account_id,
-        "amount": amount,
-        "currency": answer.currency,
-        "code": reason.code,
-        "detail": reason.detail,
-        "partition": answer.partition,
-        "sequence": answer.sequence,
-        "rejected_at": format_instant(answer.at_ms),
     }
 
 

@@ -5,10 +5,9 @@ count (see contracts.chain) come in, results for the proxies come out, rows for 
 in `unstored`.
 """
 
-from array import array
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 from contracts.events import (
     AccountOpened,
@@ -22,26 +21,18 @@ from contracts.events import (
 from contracts.frames import EventFrame
 from contracts.rejections import NOT_REMEMBERED, Rejection
 from contracts.results import Result
-from reader.core.rows import AccountRow, Cursor, RecordedRow, RejectionRow, TransferRow
+from reader.core.accounts import MARK_DISTANCE, Account, Accounts
+from reader.core.coordinated import CoordinatedTransfers, outcome_result
+from reader.core.rows import (
+    AccountRow,
+    Cursor,
+    RecordedRow,
+    RejectionRow,
+    StepRow,
+    TransferRow,
+    UnfinishedRow,
+)
 from reader.core.unstored import Unstored
-
-MARK_DISTANCE: Final = 32
-"""Every so many entries of an account one is marked, so that a page deep in a long statement is
-found without walking there. A power of two."""
-
-_BEFORE_ANY_TIME: Final = -1
-
-
-class Account(NamedTuple):
-    """One account as it is now."""
-
-    number: int
-    currency: str
-    overdraft_limit_minor: int
-    posted_minor: int
-    opened_sequence: int
-    newest_sequence: int
-    """Of its newest entry, 0 if it has none."""
 
 
 class Projection:
@@ -50,27 +41,31 @@ class Projection:
     def __init__(
         self,
         accounts: Iterable[AccountRow],
+        unfinished: Iterable[UnfinishedRow],
         cursor: Cursor,
         unstored: Unstored,
         stored_row: Callable[[int], RecordedRow | None],
+        *,
+        at_ms: int,
     ) -> None:
-        """Continue from the accounts as of a cursor, in the order of their numbers.
+        """Continue from the accounts and the unfinished transfers as of a cursor.
 
-        stored_row finds the transfer or rejection of a sequence that is no longer in `unstored`.
+        Accounts come in the order of their numbers, transfers in that of their starts. at_ms is
+        the time of the newest event, BEFORE_ANY_TIME if there is none. stored_row finds the row
+        of a sequence that is no longer in `unstored`.
         """
         self.cursor = cursor
+        self.at_ms = at_ms
+        """Time of the newest event. The tip's can be later: that of a source without events."""
         self.unstored = unstored
         self._stored_row = stored_row
-        self._at_ms = cursor.tip.at_ms if cursor.stream_sequence else _BEFORE_ANY_TIME
-        self._numbers: dict[str, int] = {}
-        self._ids: list[str] = []
-        self._currencies: list[str] = []
-        self._overdraft_limits = array("q")
-        self._posted = array("q")
-        self._opened_sequences = array("q")
-        self._opened_at_ms = array("q")
-        self._newest = array("q")
-        self._entry_counts = array("q")
+        self._accounts = columns = Accounts(accounts, unstored)
+        self.coordinated = CoordinatedTransfers(columns, unstored, unfinished)
+        # The hot path's own names of the columns.
+        self._numbers = columns.numbers
+        self._posted = columns.posted
+        self._newest = columns.newest
+        self._entry_counts = columns.entry_counts
         # Looked up by type, because a dict is the quickest way to the most frequent event.
         self._appliers: dict[type, Callable[[Any, int, int, int], Result | None]] = {
             EpochOpened: self._epoch_opened,
@@ -80,46 +75,46 @@ class Projection:
             TransferCompleted: self._transfer_completed,
             TransferRejected: self._transfer_rejected,
             TransferRepeated: self._transfer_repeated,
+            **self.coordinated.appliers,
         }
-        for row in accounts:
-            self._add_account(row)
 
     @property
     def account_count(self) -> int:
         """Accounts opened so far."""
-        return len(self._ids)
+        return len(self._numbers)
 
     def account(self, account_id: str) -> Account | None:
         """One account now, None if it was never opened here."""
-        number = self._numbers.get(account_id)
-        if number is None:
-            return None
-        return Account(
-            number=number,
-            currency=self._currencies[number],
-            overdraft_limit_minor=self._overdraft_limits[number],
-            posted_minor=self._posted[number],
-            opened_sequence=self._opened_sequences[number],
-            newest_sequence=self._newest[number],
-        )
+        return self._accounts.account(account_id)
 
     def account_id(self, number: int) -> str:
         """The id of a numbered account."""
-        return self._ids[number]
+        return self._accounts.ids[number]
+
+    def currency(self, number: int) -> str:
+        """The currency of a numbered account."""
+        return self._accounts.currencies[number]
 
     def apply(self, frame: EventFrame, cursor: Cursor) -> dict[str, list[Result]]:
-        """Take the frame that leads to a cursor; give each proxy's results in order."""
+        """Take the frame that leads to a cursor; give each proxy's results in order.
+
+        Who gets none is absent: many sources are writers' steps, which answer nobody.
+        """
         results: dict[str, list[Result]] = {}
+        self.coordinated.results = results
         appliers = self._appliers
         sequence = frame.first_sequence
         events = iter(frame.events)
         for source in frame.sources:
+            if not source.count:
+                continue
             at_ms = source.at_ms
-            if at_ms != self._at_ms:
-                self._at_ms = at_ms
+            if at_ms != self.at_ms:
+                self.at_ms = at_ms
                 self.unstored.pending.moments.append((sequence, at_ms))
-            answers = results.setdefault(source.proxy_id, [])
-            request_number = source.first_request
+            self.coordinated.sender_id = source.sender_id
+            answers = results.setdefault(source.sender_id, [])
+            request_number = source.first_number
             for event in islice(events, source.count):
                 result = appliers[type(event)](event, sequence, at_ms, request_number)
                 if result is not None:
@@ -128,8 +123,7 @@ class Projection:
                 request_number += 1
         assert sequence == cursor.tip.sequence + 1, "the chain counts as the projection does"
         self.cursor = self.unstored.pending.cursor = cursor
-        results.pop("", None)  # events without a command
-        return results
+        return {sender_id: answers for sender_id, answers in results.items() if answers}
 
     # --- one event each: (event, sequence, at_ms, request_number) → its result ---
 
@@ -140,14 +134,14 @@ class Projection:
         self, event: AccountOpened, sequence: int, at_ms: int, request_number: int
     ) -> Result:
         row = AccountRow(
-            number=len(self._ids),
+            number=len(self._numbers),
             account_id=event.account_id,
             currency=event.currency,
             overdraft_limit_minor=event.overdraft_limit_minor,
             opened_sequence=sequence,
             opened_at_ms=at_ms,
         )
-        self._add_account(row)
+        self._accounts.add(row)
         self.unstored.pending.accounts.append(row)
         return Result(request_number, None, 0, sequence, at_ms, False)  # noqa: FBT003  # hot path
 
@@ -159,8 +153,8 @@ class Projection:
             request_number=request_number,
             rejection=None,
             balance_minor=0,
-            sequence=self._opened_sequences[number],
-            at_ms=self._opened_at_ms[number],
+            sequence=self._accounts.opened_sequences[number],
+            at_ms=self._accounts.opened_at_ms[number],
             repeated=True,
         )
 
@@ -170,7 +164,7 @@ class Projection:
         return Result(
             request_number=request_number,
             rejection=event.reason,
-            balance_minor=self._posted_minor(event.account_id),
+            balance_minor=self._accounts.posted_minor(event.account_id),
             sequence=sequence,
             at_ms=at_ms,
             repeated=False,
@@ -218,7 +212,7 @@ class Projection:
     def _transfer_rejected(
         self, event: TransferRejected, sequence: int, at_ms: int, request_number: int
     ) -> Result:
-        balance_minor = self._posted_minor(event.from_account_id)
+        balance_minor = self._accounts.posted_minor(event.from_account_id)
         if event.reason not in NOT_REMEMBERED:
             row = RejectionRow(
                 sequence=sequence,
@@ -248,6 +242,9 @@ class Projection:
     ) -> Result:
         row = self.unstored.row(event.first_sequence) or self._stored_row(event.first_sequence)
         assert row is not None, f"sequence {event.first_sequence} has an outcome to repeat"
+        if isinstance(row, StepRow):
+            assert row.is_outcome, "what is repeated has an outcome"
+            return outcome_result(row, request_number, repeated=True)
         rejection, balance_minor = None, 0
         match row:
             case RejectionRow():
@@ -262,22 +259,3 @@ class Projection:
             at_ms=row.at_ms,
             repeated=True,
         )
-
-    # --- columns ---
-
-    def _add_account(self, row: AccountRow) -> None:
-        assert row.number == len(self._ids), "accounts are numbered in the order of their opening"
-        assert row.account_id not in self._numbers, "an account is opened once"
-        self._numbers[row.account_id] = row.number
-        self._ids.append(row.account_id)
-        self._currencies.append(row.currency)
-        self._overdraft_limits.append(row.overdraft_limit_minor)
-        self._posted.append(row.posted_minor)
-        self._opened_sequences.append(row.opened_sequence)
-        self._opened_at_ms.append(row.opened_at_ms)
-        self._newest.append(row.newest_sequence)
-        self._entry_counts.append(row.entry_count)
-
-    def _posted_minor(self, account_id: str) -> int:
-        number = self._numbers.get(account_id)
-        return 0 if number is None else self._posted[number]

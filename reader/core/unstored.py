@@ -5,13 +5,16 @@ to the store and never back, so who looks in that order finds it, also from anot
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
+from typing import Any, TypeVar
 
 from reader.core.rows import Group, Name, RecordedRow, TransferRow
 
 _first = itemgetter(0)
 _second = itemgetter(1)
+
+_Row = TypeVar("_Row", bound=tuple[Any, ...])
 
 
 class Unstored:
@@ -38,14 +41,14 @@ class Unstored:
         self.writing = None
 
     def row(self, sequence: int) -> RecordedRow | None:
-        """The transfer or rejection of a sequence, if it is here."""
+        """The transfer, step or rejection of a sequence, if it is here."""
         for group in self._groups():
-            at = bisect_left(group.transfers, sequence, key=_first)
-            if at < len(group.transfers) and group.transfers[at][0] == sequence:
-                return TransferRow._make(group.transfers[at])
-            at = bisect_left(group.rejections, sequence, key=_first)
-            if at < len(group.rejections) and group.rejections[at].sequence == sequence:
-                return group.rejections[at]
+            transfer = _found(group.transfers, sequence)
+            if transfer is not None:
+                return TransferRow._make(transfer)
+            row = _found(group.steps, sequence) or _found(group.rejections, sequence)
+            if row is not None:
+                return row
         return None
 
     def sequence_named(self, name: Name) -> int | None:
@@ -54,6 +57,19 @@ class Unstored:
             sequence = group.names.get(name)
             if sequence is not None:
                 return sequence
+        return None
+
+    def credits_named(self, name: Name) -> list[int]:
+        """Sequences of the payee's side of a named transfer that are here, in no order."""
+        return [at for group in self._groups() for at in group.credits.get(name, ())]
+
+    def held_at(self, account: int, sequence: int) -> int | None:
+        """What an account holds after a sequence, if a change at or before it is here."""
+        for group in self._groups():
+            changes = group.held.get(account, [])
+            at = bisect_right(changes, sequence, key=_first)
+            if at:
+                return changes[at - 1][1]
         return None
 
     def time_of(self, sequence: int) -> int | None:
@@ -79,3 +95,9 @@ class Unstored:
         writing = self.writing
         if writing is not None:
             yield writing
+
+
+def _found(rows: Sequence[_Row], sequence: int) -> _Row | None:
+    """The row of a sequence, among rows in the order of theirs."""
+    at = bisect_left(rows, sequence, key=_first)
+    return rows[at] if at < len(rows) and rows[at][0] == sequence else None

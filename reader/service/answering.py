@@ -9,29 +9,38 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Final, TypeVar, assert_never
 
-from contracts.events import TransferCompleted, TransferRejected
+from contracts.events import TransferCompleted, TransferFinished, TransferRejected
 from contracts.frames import EventFrame
 from contracts.limits import PAGE_ENTRIES_MAX, WAIT_MS_MAX
 from contracts.queries import (
     AccountAnswer,
     AccountQuery,
     Answer,
+    CreditStepsAnswer,
+    CreditStepsQuery,
     EntriesAnswer,
     EntriesQuery,
     Entry,
     Missing,
     NotFound,
     Query,
-    TransferAnswer,
     TransferQuery,
+    UnfinishedAnswer,
+    UnfinishedQuery,
     decode_query,
     encode_answer,
 )
-from contracts.rejections import Rejection
-from reader.core.projection import Account, Projection
-from reader.core.rows import Name, RecordedRow, RejectionRow, TransferRow
+from reader.core.accounts import Account
+from reader.core.projection import Projection
+from reader.core.rows import EntryRow, Name, OutcomeRow, StepRow
 from reader.service.history import History
 from reader.service.progress import Progress
+from reader.service.transfers import (
+    outcome_answer,
+    step_answer,
+    step_record,
+    unfinished_transfer,
+)
 
 QUERY_WAIT_S: Final = 5.0
 """How long a query waits for a sequence that this reader has not reached."""
@@ -76,15 +85,19 @@ class Answering:
                 return await self._answer_entries(query)
             case TransferQuery():
                 return await self._answer_transfer(query)
+            case CreditStepsQuery():
+                return self._answer_credit_steps(query)
+            case UnfinishedQuery():
+                return self._answer_unfinished(query)
             case _:
                 assert_never(query)
 
     def notice(self, frame: EventFrame) -> None:
-        """Wake the queries that wait for a transfer in this frame, which is projected by now."""
+        """Wake the queries that wait for an outcome in this frame, which is projected by now."""
         if not self._awaited:
             return
         for event in frame.events:
-            if isinstance(event, TransferCompleted | TransferRejected):
+            if isinstance(event, TransferCompleted | TransferFinished | TransferRejected):
                 name = (event.from_account_id, event.transaction_id)
                 for future in self._awaited.pop(name, ()):
                     if not future.done():
@@ -96,12 +109,14 @@ class Answering:
         account = self._projection.account(query.account_id)
         if account is None:
             return self._missing(Missing.ACCOUNT)
-        tip = self._projection.cursor.tip
-        is_past_time = query.at_ms is not None and query.at_ms < tip.at_ms
-        is_past_sequence = query.at_sequence is not None and query.at_sequence < tip.sequence
+        tip, at_ms = self._projection.cursor.tip.sequence, self._projection.at_ms
+        is_past_time = query.at_ms is not None and query.at_ms < at_ms
+        is_past_sequence = query.at_sequence is not None and query.at_sequence < tip
         if not is_past_time and not is_past_sequence:
-            return self._account_answer(account, tip.sequence, tip.at_ms, account.posted_minor)
-        return await self._in_thread(lambda: self._account_then(account, query, tip.sequence))
+            return self._account_answer(
+                account, tip, at_ms, account.posted_minor, account.held_minor
+            )
+        return await self._in_thread(lambda: self._account_then(account, query, tip))
 
     def _account_then(self, account: Account, query: AccountQuery, tip: int) -> Answer:
         """The account at a past moment. Runs in the thread."""
@@ -114,10 +129,12 @@ class Answering:
             return NotFound(self._partition, max(sequence, 0), Missing.MOMENT)
         row = self._past.newest_before(account.number, account.newest_sequence, sequence + 1)
         posted_minor = 0 if row is None else row.balance_of(account.number)
-        return self._account_answer(account, sequence, self._past.time_of(sequence), posted_minor)
+        held_minor = self._past.held_at(account.number, sequence)
+        at_ms = self._past.time_of(sequence)
+        return self._account_answer(account, sequence, at_ms, posted_minor, held_minor)
 
     def _account_answer(
-        self, account: Account, sequence: int, at_ms: int, posted_minor: int
+        self, account: Account, sequence: int, at_ms: int, posted_minor: int, held_minor: int
     ) -> AccountAnswer:
         return AccountAnswer(
             partition=self._partition,
@@ -126,7 +143,7 @@ class Answering:
             currency=account.currency,
             overdraft_limit_minor=account.overdraft_limit_minor,
             posted_minor=posted_minor,
-            held_minor=0,
+            held_minor=held_minor,
         )
 
     # --- entries ---
@@ -150,14 +167,21 @@ class Answering:
             next_before_sequence=page.next_before_sequence,
         )
 
-    def _entry(self, row: TransferRow, account: int) -> Entry:
-        is_payer = account == row.payer
+    def _entry(self, row: EntryRow, account: int) -> Entry:
+        if isinstance(row, StepRow):
+            counterparty_id, amount_minor = row.counterparty_id, row.moved_minor
+        elif account == row.payer:
+            counterparty_id = self._projection.account_id(row.payee)
+            amount_minor = -row.amount_minor
+        else:
+            counterparty_id = self._projection.account_id(row.payer)
+            amount_minor = row.amount_minor
         return Entry(
             sequence=row.sequence,
             at_ms=row.at_ms,
             transaction_id=row.transaction_id,
-            counterparty_id=self._projection.account_id(row.payee if is_payer else row.payer),
-            amount_minor=-row.amount_minor if is_payer else row.amount_minor,
+            counterparty_id=counterparty_id,
+            amount_minor=amount_minor,
             balance_minor=row.balance_of(account),
         )
 
@@ -168,13 +192,44 @@ class Answering:
         row = self._outcome(name)
         if row is None and query.wait_ms > 0:
             row = await self._outcome_within(name, min(query.wait_ms, WAIT_MS_MAX) / 1000)
-        if row is None:
+        if row is not None:
+            return outcome_answer(row, self._partition, self._projection, self._present)
+        transfer = self._projection.coordinated.unfinished(name)
+        if transfer is None:
             return self._missing(Missing.TRANSFER)
-        if isinstance(row, RejectionRow):
-            return self._rejected(row)
-        return self._completed(row, query.from_account_id)
+        return step_answer(
+            transfer.start, transfer.newest, self._partition, self._projection, self._present
+        )
 
-    async def _outcome_within(self, name: Name, timeout_s: float) -> RecordedRow | None:
+    def _answer_credit_steps(self, query: CreditStepsQuery) -> Answer:
+        payee = self._projection.account(query.to_account_id)
+        number = None if payee is None else payee.number
+        rows = self._present.credit_steps((query.from_account_id, query.transaction_id))
+        return CreditStepsAnswer(
+            partition=self._partition,
+            sequence=self._projection.cursor.tip.sequence,
+            steps=[
+                step_record(row, self._partition)
+                for row in rows
+                if row.account == number or row.unopened_id == query.to_account_id
+            ],
+        )
+
+    def _answer_unfinished(self, query: UnfinishedQuery) -> Answer:
+        limit = min(max(query.limit, 0), PAGE_ENTRIES_MAX)
+        tip, coordinated = self._projection.cursor.tip, self._projection.coordinated
+        return UnfinishedAnswer(
+            partition=self._partition,
+            sequence=tip.sequence,
+            at_ms=tip.at_ms,
+            count=coordinated.unfinished_count,
+            transfers=[
+                unfinished_transfer(transfer.start, transfer.newest, self._projection)
+                for transfer in coordinated.oldest_unfinished(limit)
+            ],
+        )
+
+    async def _outcome_within(self, name: Name, timeout_s: float) -> OutcomeRow | None:
         """Wait for a transfer's outcome. A refusal that is not remembered is none."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -196,35 +251,9 @@ class Answering:
             if not waiting:
                 self._awaited.pop(name, None)
 
-    def _outcome(self, name: Name) -> RecordedRow | None:
+    def _outcome(self, name: Name) -> OutcomeRow | None:
         account = self._projection.account(name[0])
         return self._present.outcome(name, None if account is None else account.number)
-
-    def _rejected(self, row: RejectionRow) -> TransferAnswer:
-        return TransferAnswer(
-            partition=self._partition,
-            sequence=row.sequence,
-            at_ms=row.at_ms,
-            to_account_id=row.payee_id,
-            amount_minor=row.amount_minor,
-            currency=row.currency,
-            rejection=Rejection(row.reason),
-            balance_minor=row.balance_minor,
-        )
-
-    def _completed(self, row: TransferRow, payer_id: str) -> TransferAnswer:
-        payer = self._projection.account(payer_id)
-        assert payer is not None, "who completed a transfer has an account"
-        return TransferAnswer(
-            partition=self._partition,
-            sequence=row.sequence,
-            at_ms=row.at_ms,
-            to_account_id=self._projection.account_id(row.payee),
-            amount_minor=row.amount_minor,
-            currency=payer.currency,
-            rejection=None,
-            balance_minor=row.payer_balance_minor,
-        )
 
     # --- waiting ---
 
@@ -246,6 +275,8 @@ class Answering:
 
 def _demanded(query: Query) -> int:
     """The sequence before which the query can't be answered."""
+    if isinstance(query, CreditStepsQuery | UnfinishedQuery):
+        return 0
     if isinstance(query, AccountQuery) and query.at_sequence is not None:
         return max(query.min_sequence, query.at_sequence)
     return query.min_sequence

@@ -55,7 +55,14 @@ class Partition:
         self._present = History(unstored, store.reading())
         self._past = History(unstored, store.reading())
         self._threads = threads
-        self._projection = Projection(stored.accounts, stored.cursor, unstored, self._present.row)
+        self._projection = Projection(
+            stored.accounts,
+            stored.unfinished,
+            stored.cursor,
+            unstored,
+            self._present.row,
+            at_ms=stored.at_ms,
+        )
         self.storing = Storing(
             store, unstored, threads.writing, stored_sequence=stored.cursor.tip.sequence
         )

@@ -13,7 +13,6 @@ from bench.cpu import (
     machine_busy_us,
     parse_stat,
 )
-from bench.load import LoadResult
 from bench.measurement import cpu_per_transfer
 from bench.peers.postgresql import process_group
 from bench.wallet import role_of
@@ -47,12 +46,12 @@ def test_a_child_that_worked_and_ended_stays_in_the_sum() -> None:
 
 
 def test_cpu_per_transfer_divides_what_a_load_used() -> None:
-    result = LoadResult(1000, 1.0, 1, 1, 0, "", wrk_cpu_us=20_000)
     used = cpu_per_transfer(
         {"proxy": GroupTime(5_000_000, 1)},
         {"proxy": GroupTime(5_060_000, 1), "late": GroupTime(10_000, 1)},
-        100_000,
-        result,
+        busy_us=100_000,
+        wrk_cpu_us=20_000,
+        transfers=1_000,
     )
     assert used == {"proxy": 60.0, "late": 10.0, "wrk": 20.0, "elsewhere": 10.0}
 

@@ -1,4 +1,4 @@
-"""A real nats-server on a folder of the test's own, for as long as it takes to write a journal."""
+"""Ways to reach a broker, and a nats-server for as long as it takes to write a journal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -19,11 +19,38 @@ import pytest
 from nats.aio.client import Client
 
 from broker.nats_streams import journal_config
+from broker.port import Broker
 from contracts.subjects import journal_subject
+from tests.broker.implementations import DEADLINE_S, IMPLEMENTATIONS, Connect
 
 _NATS_SERVER: Final = Path(sys.executable).parent / "nats-server"
 _START_DEADLINE_S: Final = 10.0
 _STOPS: Final = {"stop": signal.SIGTERM, "kill": signal.SIGKILL}
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("memory"),
+        pytest.param("weather"),
+        pytest.param("nats", marks=pytest.mark.server),
+    ]
+)
+async def connect(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Connect]:
+    """A way to connect; what was connected is closed at the end."""
+    connections: list[Broker] = []
+    async with IMPLEMENTATIONS[request.param](tmp_path) as connect_to:
+
+        async def connect() -> Broker:
+            connections.append(await connect_to())
+            return connections[-1]
+
+        try:
+            await (await connect()).provide_streams(1)
+            async with asyncio.timeout(4 * DEADLINE_S):
+                yield connect
+        finally:
+            for connection in connections:
+                await connection.close()
 
 
 @pytest.fixture(scope="session")

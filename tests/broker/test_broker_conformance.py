@@ -1,23 +1,14 @@
 """What the broker port promises, asked of every implementation in the port's own words.
 
-A new implementation joins by a line in IMPLEMENTATIONS: a context manager that gives a way to
-connect, on a fresh server.
+The implementations stand in `implementations`.
 """
 
 import asyncio
-import socket
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
-from itertools import count
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import pytest
 
-from broker.memory_broker import MemoryServer
-from broker.nats_broker import NatsBroker
 from broker.port import (
     AppendRefused,
     Broker,
@@ -29,85 +20,18 @@ from broker.port import (
     StoredMessage,
     StreamState,
 )
-from contracts.subjects import command_stream, command_subject, journal_stream, journal_subject
+from contracts.parties import COORDINATOR
+from contracts.subjects import (
+    command_subject,
+    journal_stream,
+    journal_subject,
+    queue_stream,
+    step_subject,
+)
+from tests.broker.implementations import DEADLINE_S, Connect
 
 JOURNAL: Final = journal_stream(0)
 JOURNAL_SUBJECT: Final = journal_subject(0)
-DEADLINE_S: Final = 10.0
-
-Connect = Callable[[], Awaitable[Broker]]
-
-
-@asynccontextmanager
-async def in_memory(_folder: Path) -> AsyncIterator[Connect]:
-    times = count(1_700_000_000_000_000_000)
-    server = MemoryServer(lambda: next(times))
-
-    async def connect() -> Broker:
-        return server.connect()
-
-    yield connect
-
-
-@asynccontextmanager
-async def over_nats(folder: Path) -> AsyncIterator[Connect]:
-    binary = Path(sys.executable).parent / "nats-server"
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(  # noqa: ASYNC220  # starts at once
-        [binary, "-js", "-sd", folder, "-a", "127.0.0.1", "-p", str(port)],
-        stderr=subprocess.DEVNULL,
-    )
-
-    async def connect() -> NatsBroker:
-        return await NatsBroker.connect(f"nats://127.0.0.1:{port}", name="test", role="test")
-
-    try:
-        await (await _when_there(connect)).close()
-        yield connect
-    finally:
-        server.terminate()
-        server.wait(DEADLINE_S)
-
-
-async def _when_there(connect: Callable[[], Awaitable[NatsBroker]]) -> NatsBroker:
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            try:
-                return await connect()
-            except BrokerFault:
-                await asyncio.sleep(0.02)
-
-
-Implementation = Callable[[Path], AbstractAsyncContextManager[Connect]]
-
-IMPLEMENTATIONS: Final[dict[str, Implementation]] = {"memory": in_memory, "nats": over_nats}
-
-
-@pytest.fixture(
-    params=[
-        pytest.param("memory"),
-        pytest.param("nats", marks=pytest.mark.server),
-    ]
-)
-async def connect(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Connect]:
-    """A way to connect; what was connected is closed at the end."""
-    connections: list[Broker] = []
-    async with IMPLEMENTATIONS[request.param](tmp_path) as connect_to:
-
-        async def connect() -> Broker:
-            connections.append(await connect_to())
-            return connections[-1]
-
-        try:
-            await (await connect()).provide_streams(1)
-            async with asyncio.timeout(4 * DEADLINE_S):
-                yield connect
-        finally:
-            for connection in connections:
-                await connection.close()
-
 
 # --- streams ---
 
@@ -153,8 +77,34 @@ async def test_after_a_refused_append_those_in_flight_behind_it_are_refused(
 async def test_a_message_published_to_a_streams_subject_is_stored(connect: Connect) -> None:
     broker = await connect()
     await broker.publish(command_subject(0), b"command")
-    following = await broker.follow(command_stream(0), after=None)
+    following = await broker.follow(queue_stream(0), after=None)
     assert [m.data for m in await _take(following, 1)] == [b"command"]
+
+
+async def test_a_queue_tells_a_proxys_frame_from_a_writers_by_its_subject(
+    connect: Connect,
+) -> None:
+    broker = await connect()
+    subjects = [command_subject(0), step_subject(0), command_subject(0)]
+    for subject in subjects:
+        await broker.publish(subject, b"frame")
+    messages = await _take(await broker.follow(queue_stream(0), after=None), 3)
+    assert [message.subject for message in messages] == subjects
+    for message in messages:
+        assert await broker.stored_message(queue_stream(0), message.sequence) == message
+
+
+async def test_the_coordinator_has_a_queue_of_steps_and_a_journal(connect: Connect) -> None:
+    broker = await connect()
+    await broker.publish(step_subject(COORDINATOR), b"step")
+    await broker.publish(command_subject(0), b"not for it")
+    await broker.publish(step_subject(0), b"not for it either")
+    following = await broker.follow(queue_stream(COORDINATOR), after=None)
+    assert [m.data for m in await _take(following, 1)] == [b"step"]
+    assert (await broker.stream_state(queue_stream(COORDINATOR))).last_sequence == 1
+    subject = journal_subject(COORDINATOR)
+    assert await (await broker.append(subject, b"frame", expected_last_sequence=0)) == 1
+    assert (await broker.stream_state(journal_stream(COORDINATOR))).last_sequence == 1
 
 
 async def test_a_stored_message_is_read_by_its_sequence(connect: Connect) -> None:
@@ -163,6 +113,7 @@ async def test_a_stored_message_is_read_by_its_sequence(connect: Connect) -> Non
     message = await broker.stored_message(JOURNAL, 1)
     assert message is not None
     assert (message.sequence, message.data) == (1, b"a\x00\xff")
+    assert message.subject == JOURNAL_SUBJECT
     assert await broker.stored_message(JOURNAL, 0) is None
     assert await broker.stored_message(JOURNAL, 2) is None
 
@@ -224,7 +175,7 @@ async def test_a_stream_that_rewound_is_noticed(connect: Connect, sequence: int)
     broker = await connect()
     for at in range(3):
         await _append(broker, b"%d" % at, at)
-    lost = StoredMessage(sequence=sequence, at_ns=1_600_000_000_000_000_000, data=b"lost")
+    lost = StoredMessage(sequence, 1_600_000_000_000_000_000, JOURNAL_SUBJECT, b"lost")
     following = await broker.follow(JOURNAL, after=lost, may_rewind=True)
     assert [m.sequence for m in await _take(following, 3)] == [1, 2, 3]
     with pytest.raises(BrokerUnfit):
@@ -369,8 +320,43 @@ async def test_what_was_published_before_a_close_is_sent(connect: Connect) -> No
     for at in range(100):
         await broker.publish(command_subject(0), b"%d" % at)
     await broker.close()
-    following = await other.follow(command_stream(0), after=None)
+    following = await other.follow(queue_stream(0), after=None)
     assert [m.data for m in await _take(following, 100)] == [b"%d" % at for at in range(100)]
+
+
+# --- what a simulation must not make nicer than it is ---
+
+
+async def test_an_append_is_accepted_when_its_number_matches_again(connect: Connect) -> None:
+    """A deposed writer's second frame in flight, after exactly one append of its successor."""
+    old, new = await connect(), await connect()
+    await _append(new, b"new", 0)
+    first, second = [
+        await old.append(JOURNAL_SUBJECT, b"old%d" % at, expected_last_sequence=at)
+        for at in range(2)
+    ]
+    with pytest.raises(AppendRefused):
+        await first
+    assert await second == 2
+    assert [m.data for m in await _read(new, 2)] == [b"new", b"old1"]
+
+
+async def test_the_same_message_is_stored_as_often_as_it_is_published(connect: Connect) -> None:
+    broker = await connect()
+    for _ in range(3):
+        await broker.publish(command_subject(0), b"again")
+    following = await broker.follow(queue_stream(0), after=None)
+    assert [m.data for m in await _take(following, 3)] == [b"again"] * 3
+
+
+async def test_a_message_that_is_followed_can_be_read_by_its_sequence(connect: Connect) -> None:
+    """Nobody is handed a message of a journal before it is stored."""
+    broker, reader = await connect(), await connect()
+    following = await reader.follow(JOURNAL, after=None)
+    for at in range(5):
+        await broker.append(JOURNAL_SUBJECT, b"%d" % at, expected_last_sequence=at)
+    for message in await _take(following, 5):
+        assert await reader.stored_message(JOURNAL, message.sequence) == message
 
 
 async def _append(broker: Broker, data: bytes, expected: int) -> int:

@@ -19,6 +19,7 @@ from broker.witness import Witness, read_witness, witness_path
 from contracts.chain import Chained, Tip, follow, genesis
 from contracts.events import AccountOpened, EpochOpened, Event
 from contracts.frames import EVENT_FRAME, EventFrame, Source
+from contracts.parties import COORDINATOR, parties
 from contracts.subjects import journal_stream
 
 pytestmark = pytest.mark.server
@@ -125,7 +126,7 @@ def folder(written: Path, tmp_path: Path) -> Folder:
 
 
 def ranges(findings: list[Finding]) -> list[tuple[bool, int | None, int | None]]:
-    assert all(finding.partition == PARTITION for finding in findings)
+    assert all(finding.party == PARTITION for finding in findings)
     return [(f.refuses, f.first_sequence, f.last_sequence) for f in findings]
 
 
@@ -334,7 +335,24 @@ def test_only_the_damaged_partition_is_named(tmp_path: Path, write_journal: Writ
     block = folder / "msgs" / "1.blk"
     block.write_bytes(block.read_bytes()[:-1])
     (finding,) = check_journals(store, tmp_path, range(3))
-    assert (finding.partition, finding.first_sequence, finding.last_sequence) == (1, 4, 6)
+    assert (finding.party, finding.first_sequence, finding.last_sequence) == (1, 4, 6)
+
+
+def test_the_coordinators_journal_is_checked_too(
+    tmp_path: Path, write_journal: WriteJournal
+) -> None:
+    store, journal = tmp_path / "nats", journal_of([1, 2, 3], COORDINATOR)
+    write_journal(store, COORDINATOR, journal.frames, headers=HEADERS, then="kill")
+    witness = Witness(witness_path(tmp_path, COORDINATOR, "writer"))
+    witness.record(journal.tips[-1].sequence, journal.tips[-1].hash, 3)
+    witness.close()
+    assert check_journals(store, tmp_path, parties(2)) == []
+    (folder,) = stream_folders(store, journal_stream(COORDINATOR))
+    block = folder / "msgs" / "1.blk"
+    block.write_bytes(block.read_bytes()[:-1])
+    (finding,) = check_journals(store, tmp_path, parties(2))
+    assert (finding.party, finding.first_sequence, finding.last_sequence) == (COORDINATOR, 4, 6)
+    assert "Coordinator, damaged: sequences 4 to 6 are in doubt." in render([finding])
 
 
 def test_a_server_killed_under_load_is_clean(tmp_path: Path, write_journal: WriteJournal) -> None:

@@ -19,6 +19,7 @@ from broker.witness import (
     witness_path,
     witness_paths,
 )
+from contracts.parties import COORDINATOR
 
 
 def frame(sequence: int) -> Witnessed:
@@ -158,3 +159,14 @@ def test_each_partition_and_keeper_has_its_own_file(tmp_path: Path) -> None:
         witness_path(tmp_path, 1, "reader"),
         witness_path(tmp_path, 1, "writer"),
     ]
+
+
+def test_the_coordinator_has_witness_files_of_its_own(tmp_path: Path) -> None:
+    """A partition's files are not taken for the coordinator's, nor the other way round."""
+    coordinators = witness_path(tmp_path, COORDINATOR, "writer")
+    assert coordinators.name == "c0-writer.witness"
+    partitions = witness_path(tmp_path, 0, "writer")
+    keep(coordinators, 5)
+    keep(partitions, 5)
+    assert witness_paths(tmp_path, COORDINATOR) == [coordinators]
+    assert witness_paths(tmp_path, 0) == [partitions]

@@ -15,6 +15,13 @@ from ewallet.permissions import Role
         ("balance .. --json", "is not an id"),
         ("transfer a b", "Missing argument"),
         ("transfer a b 1.00 USD --transaction-id x*y", "is not an id"),
+        ("transfer a b 1.00 USD --coordination saga", "'saga' is not one of"),
+        ("transfers show a", "Missing argument"),
+        ("transfers show a x/y", "is not an id"),
+        ("transfers unfinished --limit 0", "0 is not in the range"),
+        ("partitions --seconds 0", "0.0 is not in the range"),
+        ("up --coordination none", "'none' is not one of"),
+        ("proxy --coordination 3pc", "'3pc' is not one of"),
         ("accounts open --currency USD", "either an account ID or --count"),
         ("accounts open a --count 3 --currency USD", "either an account ID or --count"),
         ("accounts open a", "--currency"),
@@ -72,6 +79,8 @@ def test_role_gets_its_options_as_variables() -> None:
         "EWALLET_DATA_DIR": "/d",
     }
     assert role_environment(Role.PROXY, options | {"insecure": True})["EWALLET_INSECURE"] == "1"
+    chosen = role_environment(Role.PROXY, options | {"coordination": "tcc"})
+    assert chosen["EWALLET_COORDINATION"] == "tcc"
 
 
 def test_role_without_a_server_says_what_to_name(tmp_path: object) -> None:

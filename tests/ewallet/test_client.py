@@ -28,6 +28,7 @@ DONE = {
     "amount": "1.00",
     "currency": "USD",
     "balance": "9.00",
+    "coordination": "none",
     "partition": 0,
     "sequence": 7,
     "completed_at": "2026-01-02T03:04:05.000Z",
@@ -46,11 +47,14 @@ class Wallet:
 
     script: list[tuple[int, Any]] = field(default_factory=list)
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
+    choices: list[str | None] = field(default_factory=list)
+    """`Wallet-Coordination` of each request."""
     url: str = ""
 
     async def answer(self, request: web.Request) -> web.Response:
         body = await request.json() if request.can_read_body else None
         self.requests.append((request.method, request.path_qs, body))
+        self.choices.append(request.headers.get("Wallet-Coordination"))
         status, document = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         headers = {"Retry-After": "0"} if status == 503 else {}
         return web.json_response(document, status=status, headers=headers)
@@ -82,6 +86,14 @@ async def test_same_transfer_is_sent_again_until_its_outcome_is_known(
     assert len(wallet.requests) == 3
     assert all(request == wallet.requests[0] for request in wallet.requests)
     assert wallet.requests[0][2]["transaction_id"] == "t1"
+
+
+async def test_choice_of_coordination_goes_with_every_repeat(wallet: Wallet) -> None:
+    wallet.script = [(503, {}), (201, DONE)]
+    async with WalletClient(wallet.url, timeout_s=10) as client:
+        await client.transfer("a", "b", "1.00", "USD", "t1", coordination="2pc")
+        await client.transfer("a", "b", "1.00", "USD", "t2")
+    assert wallet.choices == ["2pc", "2pc", None]
 
 
 async def test_refusal_is_final_and_told_in_one_sentence(wallet: Wallet) -> None:
@@ -123,6 +135,9 @@ async def test_question_carries_only_what_was_given(wallet: Wallet) -> None:
             lambda: client.account("a", sequence=3),
             lambda: client.account("a", at="2026-01-01T00:00:00Z"),
             lambda: client.entries("a", limit=2),
+            lambda: client.recorded_transfer("a", "t1"),
+            client.unfinished_transfers,
+            lambda: client.unfinished_transfers(limit=3),
         ):
             with pytest.raises(NoAnswerError):
                 await ask()
@@ -130,6 +145,9 @@ async def test_question_carries_only_what_was_given(wallet: Wallet) -> None:
         "/wallet/accounts/a?sequence=3",
         "/wallet/accounts/a?at=2026-01-01T00:00:00Z",
         "/wallet/accounts/a/entries?limit=2",
+        "/wallet/accounts/a/transfers/t1",
+        "/wallet/transfers/unfinished",
+        "/wallet/transfers/unfinished?limit=3",
     ]
 
 

@@ -66,9 +66,25 @@ def test_lists_name_the_streams_of_this_wallet_alone(partitions: int) -> None:
     writer = permissions_of_roles(partitions)[Role.WRITER].publish
     made = {subject for subject in writer if ".STREAM.CREATE." in subject}
     assert made == {
-        f"$JS.API.STREAM.CREATE.{kind}_{partition}"
-        for kind in ("EVT", "CMD")
-        for partition in range(partitions)
+        "$JS.API.STREAM.CREATE.KV_WALLET",
+        *(
+            f"$JS.API.STREAM.CREATE.{kind}_{party}"
+            for kind in ("EVT", "CMD")
+            for party in (*map(str, range(partitions)), "c0")
+        ),
+    }
+
+
+def test_only_writers_may_send_steps_and_only_of_this_wallet() -> None:
+    """A step that anybody else could send would make money."""
+    sent = {
+        role: [subject for subject in permissions.publish if subject.startswith("wallet.step")]
+        for role, permissions in permissions_of_roles(2).items()
+    }
+    assert sent == {
+        Role.WRITER: ["wallet.step.0", "wallet.step.1", "wallet.step.c0"],
+        Role.READER: [],
+        Role.PROXY: [],
     }
 
 

@@ -3,8 +3,9 @@
 import asyncio
 import json
 import subprocess
+from base64 import b64decode
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import nats.errors
@@ -12,6 +13,10 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from broker.nats_broker import NatsBroker
+from contracts.parties import parties
+from contracts.partitioning import SlotMap
+from contracts.subjects import journal_subject, queue_stream, step_subject
 from ewallet.data_folder import open_data_folder
 from ewallet.nats_binary import find_nats_server
 from ewallet.nats_configuration import NatsSettings, render
@@ -22,7 +27,8 @@ pytestmark = pytest.mark.server
 
 PARTITIONS = 2
 JOURNAL = {"name": "EVT_0", "subjects": ["wallet.evt.0"], "storage": "file"}
-QUEUE = {"name": "CMD_0", "subjects": ["wallet.cmd.0"], "storage": "memory"}
+QUEUE = {"name": "CMD_0", "subjects": ["wallet.cmd.0", "wallet.step.0"], "storage": "memory"}
+BUCKET = {"name": "KV_WALLET", "subjects": ["$KV.WALLET.>"], "storage": "file"}
 
 
 class Seat:
@@ -79,6 +85,16 @@ async def sit_down(settings: NatsSettings, role: Role) -> Seat:
     return seat
 
 
+@asynccontextmanager
+async def connected(settings: NatsSettings, role: Role) -> AsyncIterator[NatsBroker]:
+    """The connection that a service of this role works with."""
+    broker = await NatsBroker.connect(settings.url(role), name="test", role=role.value)
+    try:
+        yield broker
+    finally:
+        await broker.close()
+
+
 @pytest.fixture
 async def settings(tmp_path: Path) -> AsyncIterator[NatsSettings]:
     """A running server with two partitions; it ends with the test."""
@@ -97,9 +113,9 @@ async def settings(tmp_path: Path) -> AsyncIterator[NatsSettings]:
 
 @pytest.fixture
 async def seats(settings: NatsSettings) -> AsyncIterator[dict[Role, Seat]]:
-    """A connection per role, and the streams of partition 0."""
+    """A connection per role, the streams of partition 0, and the bucket."""
     seats = {role: await sit_down(settings, role) for role in Role}
-    for stream in (JOURNAL, QUEUE):
+    for stream in (JOURNAL, QUEUE, BUCKET):
         answer = await seats[Role.WRITER].api(f"STREAM.CREATE.{stream['name']}", stream)
         assert "error" not in answer
     try:
@@ -113,6 +129,14 @@ async def seats(settings: NatsSettings) -> AsyncIterator[dict[Role, Seat]]:
 FORBIDDEN = [
     (Role.PROXY, "wallet.evt.0"),
     (Role.PROXY, "wallet.res.proxy-1"),
+    (Role.PROXY, "wallet.step.0"),
+    (Role.PROXY, "wallet.step.1"),
+    (Role.PROXY, "wallet.step.c0"),
+    (Role.PROXY, "wallet.cmd.c0"),
+    (Role.PROXY, "wallet.evt.c0"),
+    (Role.PROXY, "$KV.WALLET.slot-map"),
+    (Role.PROXY, "$JS.API.STREAM.CREATE.KV_WALLET"),
+    (Role.PROXY, "$JS.API.STREAM.DELETE.KV_WALLET"),
     (Role.PROXY, "_INBOX_writer.guess"),
     (Role.PROXY, "$JS.API.STREAM.CREATE.EVT_0"),
     (Role.PROXY, "$JS.API.STREAM.DELETE.EVT_0"),
@@ -121,13 +145,23 @@ FORBIDDEN = [
     (Role.PROXY, "$JS.API.STREAM.MSG.GET.EVT_0"),
     (Role.READER, "wallet.evt.0"),
     (Role.READER, "wallet.cmd.0"),
+    (Role.READER, "wallet.step.0"),
+    (Role.READER, "wallet.step.c0"),
+    (Role.READER, "wallet.evt.c0"),
+    (Role.READER, "$KV.WALLET.slot-map"),
     (Role.READER, "_INBOX_proxy.guess"),
     (Role.READER, "$JS.API.STREAM.CREATE.EVT_0"),
     (Role.READER, "$JS.API.STREAM.DELETE.EVT_0"),
     (Role.READER, "$JS.API.STREAM.MSG.DELETE.EVT_0"),
     (Role.READER, "$JS.API.CONSUMER.CREATE.CMD_0.spy"),
     (Role.WRITER, "wallet.evt.2"),  # there are two partitions
+    (Role.WRITER, "wallet.step.2"),
     (Role.WRITER, "wallet.cmd.0"),
+    (Role.WRITER, "$KV.WALLET.other"),
+    (Role.WRITER, "$JS.API.STREAM.DELETE.KV_WALLET"),
+    (Role.WRITER, "$JS.API.STREAM.PURGE.KV_WALLET"),
+    (Role.WRITER, "$JS.API.STREAM.UPDATE.CMD_c0"),
+    (Role.WRITER, "$JS.API.STREAM.DELETE.EVT_c0"),
     (Role.WRITER, "wallet.res.proxy-1"),
     (Role.WRITER, "$JS.API.STREAM.CREATE.OTHER"),
     (Role.WRITER, "$JS.API.STREAM.UPDATE.EVT_0"),
@@ -145,6 +179,10 @@ ALLOWED = [
     (Role.PROXY, "wallet.status.writer"),
     (Role.READER, "wallet.res.proxy-1"),
     (Role.WRITER, "wallet.evt.1"),
+    (Role.WRITER, "wallet.evt.c0"),
+    (Role.WRITER, "wallet.step.0"),
+    (Role.WRITER, "wallet.step.1"),
+    (Role.WRITER, "wallet.step.c0"),
 ]
 
 
@@ -166,6 +204,41 @@ async def test_every_role_may_publish_what_its_work_needs(seats: dict[Role, Seat
         if await seats[role].is_refused(subject)
     ]
     assert refused == []
+
+
+async def test_a_forged_step_reaches_no_queue(seats: dict[Role, Seat]) -> None:
+    """Of the three who send a step, the writer's alone is stored."""
+    for role in Role:
+        await seats[role].client.publish("wallet.step.0", role.value.encode())
+        await seats[role].refusals_so_far()
+    answer = await seats[Role.WRITER].api("STREAM.INFO.CMD_0")
+    state = answer["state"]
+    assert isinstance(state, dict)
+    assert state["messages"] == 1
+    stored = await seats[Role.WRITER].api("STREAM.MSG.GET.CMD_0", {"seq": 1})
+    assert isinstance(stored["message"], dict)
+    assert b64decode(stored["message"]["data"]) == b"writer"
+
+
+async def test_each_role_connects_makes_and_reads_what_its_work_needs(
+    settings: NatsSettings,
+) -> None:
+    """Through the broker itself: all parties' streams, and the slot map that proxies read."""
+    async with connected(settings, Role.WRITER) as writer, connected(settings, Role.PROXY) as proxy:
+        await writer.provide_streams(PARTITIONS)
+        await writer.provide_streams(PARTITIONS)
+        assert await writer.provide_slot_map(SlotMap.even(PARTITIONS)) == SlotMap.even(PARTITIONS)
+        assert await proxy.slot_map() == SlotMap.even(PARTITIONS)
+        for party in parties(PARTITIONS):
+            await writer.publish(step_subject(party), b"step")
+            following = await writer.follow(queue_stream(party), after=None)
+            async with asyncio.timeout(5):
+                messages = await anext(aiter(following))
+            assert [(m.subject, m.data) for m in messages] == [(step_subject(party), b"step")]
+            appended = await writer.append(
+                journal_subject(party), b"frame", expected_last_sequence=0
+            )
+            assert await appended == 1
 
 
 @pytest.mark.parametrize(

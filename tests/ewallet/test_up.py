@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from contracts.partitioning import partition_of
+from contracts.partitioning import SlotMap
 
 pytestmark = pytest.mark.server
 
@@ -170,8 +170,9 @@ def test_commands_show_what_the_wallet_knows(start: Callable[..., Wallet]) -> No
     wallet = start("--partitions", "2")
     wallet.json("accounts", "open", "--count", "20", "--prefix", "u-", "--currency", "USD")
     open_two_accounts(wallet)
-    home = partition_of("bank", 2)
-    payee = next(f"u-{n}" for n in range(1, 21) if partition_of(f"u-{n}", 2) == home)
+    slots = SlotMap.even(2)
+    home = slots.partition_of("bank")
+    payee = next(f"u-{n}" for n in range(1, 21) if slots.partition_of(f"u-{n}") == home)
     before = wallet.json("balance", payee)
     told = wallet.run("transfer", "bank", payee, "2.50", "USD")
     assert told.returncode == 0
@@ -184,8 +185,20 @@ def test_commands_show_what_the_wallet_knows(start: Callable[..., Wallet]) -> No
     assert wallet.json("balance", payee, "--at", before["as_of"])["balance"] == "0.00"
     status = wallet.run("status")
     assert status.returncode == 0
-    assert len(status.stdout.splitlines()) == 3
+    assert len(status.stdout.splitlines()) == 6
+    assert re.search(r"^c0 +writer-", status.stdout, re.MULTILINE)
     assert "nobody" not in status.stdout
+    spread = wallet.json("partitions", "--seconds", "0.2")
+    assert [part["slots"] for part in spread["partitions"]] == [8_192, 8_192]
+    assert sum(part["accounts"] for part in spread["partitions"]) == 22
+    far = next(f"u-{n}" for n in range(1, 21) if slots.partition_of(f"u-{n}") != home)
+    told = wallet.run(
+        "transfer", "bank", far, "1.00", "USD", "--transaction-id", "t9", "--coordination", "tcc"
+    )
+    assert "coordination tcc)" in told.stdout
+    steps = wallet.run("transfers", "show", "bank", "t9").stdout
+    assert re.findall(r"^[a-z]+_[a-z]+", steps, re.MULTILINE)[0] == "try_debit"
+    assert wallet.json("transfers", "unfinished")["count"] == 0
     refused = wallet.run("transfer", payee, "bank", "99.00", "USD")
     assert refused.returncode == 1
     assert "(insufficient_funds)" in refused.stderr

@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.commands import OpenAccount, Transfer
+from contracts.coordination import Coordination
+from proxy.core.fields import fault
 from proxy.core.forms import parse_account, parse_transfer
+from proxy.core.parameters import Pairs
 from proxy.core.problems import Problem
 
 VALID = {
@@ -32,8 +35,12 @@ def without(field: str) -> bytes:
     return json.dumps({name: value for name, value in VALID.items() if name != field}).encode()
 
 
+def parse(query: Pairs, data: bytes) -> Transfer | Problem:
+    return parse_transfer(query, data, Coordination.CHOREOGRAPHY)
+
+
 def refused(data: bytes) -> Problem:
-    problem = parse_transfer([], data)
+    problem = parse([], data)
     assert isinstance(problem, Problem), problem
     return problem
 
@@ -200,14 +207,14 @@ def test_what_is_not_a_json_object_in_utf8_is_refused_as_such(data: bytes) -> No
     ],
 )
 def test_an_amount_up_to_its_bounds_is_taken(changes: dict[str, str], amount_minor: int) -> None:
-    command = parse_transfer([], body(**changes))
+    command = parse([], body(**changes))
     assert isinstance(command, Transfer)
     assert command.amount_minor == amount_minor
 
 
 @pytest.mark.parametrize("name", ["a", "Z", "0", "_", "-", "--", "a" * 64, "A_b-9"])
 def test_an_identifier_up_to_its_bounds_is_taken(name: str) -> None:
-    command = parse_transfer([], body(from_account_id=name, transaction_id=name))
+    command = parse([], body(from_account_id=name, transaction_id=name))
     assert command == Transfer(name, "bob", 1050, "USD", name)
 
 
@@ -222,11 +229,29 @@ def test_an_identifier_up_to_its_bounds_is_taken(name: str) -> None:
     ],
 )
 def test_one_request_may_be_written_in_many_ways(data: bytes) -> None:
-    assert parse_transfer([], data) == COMMAND
+    assert parse([], data) == COMMAND
+
+
+def test_the_choice_of_coordination_goes_into_the_command() -> None:
+    for data in (body(), body().replace(b"ann", rb"\u0061nn"), body().replace(b":", b" : ")):
+        command = parse_transfer([], data, Coordination.TCC)
+        assert isinstance(command, Transfer)
+        assert command.coordination is Coordination.TCC
+
+
+def test_a_bad_choice_is_named_beside_the_bad_fields() -> None:
+    choice = fault("unknown_coordination")
+    bad = ("Wallet-Coordination", "unknown_coordination")
+    problem = parse_transfer([], body(), choice)
+    assert isinstance(problem, Problem)
+    assert faults(problem) == [bad]
+    problem = parse_transfer([], body(amount="0"), choice)
+    assert isinstance(problem, Problem)
+    assert faults(problem) == [("amount", "amount_not_positive"), bad]
 
 
 def test_a_query_on_a_transfer_is_refused() -> None:
-    problem = parse_transfer([("dry_run", "1")], body())
+    problem = parse([("dry_run", "1")], body())
     assert isinstance(problem, Problem)
     assert faults(problem) == [("dry_run", "unknown_field")]
 
@@ -292,7 +317,7 @@ def test_a_body_is_taken_exactly_when_each_field_comes_once_and_is_valid(
     text = ",".join(
         f"{json.dumps(name)}:{json.dumps(value, ensure_ascii=escaped)}" for name, value in pairs
     )
-    parsed = parse_transfer([], f"{{{text}}}".encode())
+    parsed = parse([], f"{{{text}}}".encode())
     given_once = len(pairs) == len(VALID) and set(dict(pairs)) == set(VALID)
     assert isinstance(parsed, Transfer) == (given_once and _is_valid(dict(pairs)))
 

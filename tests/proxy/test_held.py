@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from contracts.commands import OpenAccount
 from contracts.frames import CommandFrame
 from contracts.limits import COMMAND_FRAME_COMMANDS_MAX, RESEND_AFTER_MS
-from proxy.core.held import HeldRequests
+from proxy.core.held import LANDED_AFTER_MS, HeldRequests
 
 WAIT_MS = 10_000
 
@@ -27,7 +27,7 @@ def names(held: HeldRequests[str], now_ms: int = 0) -> tuple[int, list[str]] | N
     if sent is None:
         return None
     commands = sent.frame.commands
-    return sent.frame.first_request, [command.routing_account_id for command in commands]
+    return sent.frame.first_number, [command.routing_account_id for command in commands]
 
 
 def test_what_arrives_while_a_frame_is_out_leaves_together() -> None:
@@ -59,9 +59,9 @@ def test_a_late_frame_is_sent_again_under_new_numbers_and_the_old_ones_still_cou
     add(held, "b")
     names(held)
     held.answered(2)
-    held.resend_late(RESEND_AFTER_MS - 1)
+    held.keep_time(RESEND_AFTER_MS - 1)
     assert not held.has_work(0)
-    held.resend_late(RESEND_AFTER_MS)
+    held.keep_time(RESEND_AFTER_MS)
     assert names(held, RESEND_AFTER_MS) == (3, ["a"])
     answered = held.answered(1)
     assert answered is not None
@@ -73,10 +73,49 @@ def test_a_late_frame_is_sent_again_under_new_numbers_and_the_old_ones_still_cou
 def test_a_request_is_sent_again_as_often_as_its_frame_is_late() -> None:
     held = table()
     add(held, "a")
+    assert held.next_deadline_ms() == WAIT_MS
     for send in range(5):
-        assert held.next_deadline_ms() == (WAIT_MS if send == 0 else send * RESEND_AFTER_MS)
-        held.resend_late(send * RESEND_AFTER_MS)
-        assert names(held, send * RESEND_AFTER_MS) == (send + 1, ["a"])
+        now_ms = send * RESEND_AFTER_MS
+        assert names(held, now_ms) == (send + 1, ["a"])
+        assert held.next_deadline_ms() == now_ms + LANDED_AFTER_MS
+        held.keep_time(now_ms + LANDED_AFTER_MS)
+        assert held.next_deadline_ms() == now_ms + RESEND_AFTER_MS
+        held.keep_time(now_ms + RESEND_AFTER_MS)
+
+
+def test_a_frame_that_waits_for_other_partitions_keeps_nobody_back() -> None:
+    """It lands with its first answer, and without any when its time has come."""
+    held = table()
+    add(held, "local")
+    add(held, "slow")
+    names(held)
+    add(held, "next")
+    assert not held.has_work(0)
+    held.answered(1)
+    assert names(held) == (3, ["next"])
+    add(held, "last")
+    held.keep_time(LANDED_AFTER_MS - 1)
+    assert not held.has_work(0)
+    held.keep_time(LANDED_AFTER_MS)
+    assert names(held, LANDED_AFTER_MS) == (4, ["last"])
+    held.keep_time(RESEND_AFTER_MS)
+    again = held.next_frame(0, RESEND_AFTER_MS)
+    assert again is not None
+    assert {request.waiter for request in again.held} == {"slow", "next"}
+
+
+def test_an_answer_to_an_old_frame_does_not_land_the_new_one() -> None:
+    held = table()
+    add(held, "a")
+    add(held, "b")
+    names(held)
+    held.keep_time(RESEND_AFTER_MS)
+    assert names(held, RESEND_AFTER_MS) == (3, ["a", "b"])
+    add(held, "c")
+    held.answered(1)
+    assert not held.has_work(0)
+    held.answered(4)
+    assert held.has_work(0)
 
 
 def test_a_frame_that_never_left_waits_as_before() -> None:
@@ -120,6 +159,7 @@ def test_a_request_is_given_up_at_its_own_deadline() -> None:
     add(held, "patient", wait_ms=2_000)
     add(held, "hasty", wait_ms=500)
     names(held)
+    held.keep_time(LANDED_AFTER_MS)
     assert held.next_deadline_ms() == 500
     assert [request.waiter for request in held.give_up(499)] == []
     assert [request.waiter for request in held.give_up(500)] == ["hasty"]
@@ -158,7 +198,7 @@ def test_every_request_ends_exactly_once_and_nothing_is_kept(
 ) -> None:
     held, now = table(in_flight_max=2), 0
     added, ended, sent = 0, [], 0
-    for step in [*steps, *["wait"] * 30]:
+    for step in [*steps, *["wait"] * 300]:
         match step:
             case "add":
                 added += 1
@@ -166,14 +206,14 @@ def test_every_request_ends_exactly_once_and_nothing_is_kept(
             case "send":
                 frame = next(frames(held, now), None)
                 if frame is not None:
-                    sent = frame.first_request + len(frame.commands) - 1
+                    sent = frame.first_number + len(frame.commands) - 1
             case "answer":
                 number = chance.randint(1, sent + 1)
                 answered = held.answered(number)
                 ended += [answered.waiter] if answered else []
             case _:
-                now += 700
-                held.resend_late(now)
+                now += chance.choice([LANDED_AFTER_MS, 700])
+                held.keep_time(now)
                 ended += [request.waiter for request in held.give_up(now)]
     assert sorted(ended, key=int) == [str(number) for number in range(1, added + 1)]
     assert len(held) == 0

@@ -64,6 +64,32 @@ def test_every_field_of_every_call_has_a_rule() -> None:
     assert names == set(RULES)
 
 
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
+def test_an_address_belongs_to_one_call_path_only(call: Call) -> None:
+    """The router takes the first template that fits, so no other may fit as well."""
+    segments = call.path.split("/")
+    others = {other.path for other in CALLS if other.path != call.path}
+    fitting = [path for path in others if _fits(path.split("/"), segments)]
+    assert fitting == []
+
+
+def _fits(template: list[str], segments: list[str]) -> bool:
+    """Whether one address can be one of both."""
+    return len(template) == len(segments) and all(
+        one == other or one.startswith("{") or other.startswith("{")
+        for one, other in zip(template, segments, strict=True)
+    )
+
+
+def test_the_ways_of_coordination_are_listed_and_their_use_is_told() -> None:
+    operation = DOCUMENT["paths"]["/wallet/transfer"]["post"]
+    [header] = [p for p in operation["parameters"] if p["name"] == "Wallet-Coordination"]
+    assert header["in"] == "header"
+    assert header["schema"]["enum"] == ["choreography", "orchestration", "tcc", "2pc"]
+    assert operation["responses"]["201"]["headers"]["Wallet-Coordination"]["required"] is True
+    assert "Wallet-Coordination" not in operation["responses"]["202"]["headers"]
+
+
 def test_currencies_are_listed() -> None:
     form = DOCUMENT["components"]["schemas"]["TransferForm"]
     assert form["properties"]["currency"]["enum"] == sorted(DECIMALS)

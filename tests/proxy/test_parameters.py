@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.queries import AccountQuery, EntriesQuery, TransferQuery
+from contracts.queries import AccountQuery, EntriesQuery, TransferQuery, UnfinishedQuery
 from proxy.core.page_tokens import decode_page_token, encode_page_token
 from proxy.core.parameters import (
     parse_account_query,
     parse_entries_query,
     parse_no_parameters,
     parse_transfer_query,
+    parse_unfinished_query,
     split_query,
 )
 from proxy.core.problems import Problem
@@ -145,3 +146,14 @@ def test_a_transfer_is_asked_for_by_its_name() -> None:
 def test_a_call_without_parameters_takes_none() -> None:
     assert parse_no_parameters([]) is None
     assert faults(parse_no_parameters(split_query("a=1"))) == [("a", "unknown_field")]
+
+
+def test_unfinished_transfers_are_asked_for_up_to_a_limit() -> None:
+    assert parse_unfinished_query([]) == UnfinishedQuery(limit=50)
+    assert parse_unfinished_query(split_query("limit=500")) == UnfinishedQuery(limit=500)
+    expected = [("limit", "number_out_of_range")]
+    assert faults(parse_unfinished_query(split_query("limit=501"))) == expected
+    assert faults(parse_unfinished_query(split_query("limit=0"))) == expected
+    assert faults(parse_unfinished_query(split_query("min_sequence=1"))) == [
+        ("min_sequence", "unknown_field")
+    ]

@@ -27,12 +27,14 @@ def test_every_rejection_has_a_problem_of_its_own_name() -> None:
         (Rejection.IDEMPOTENCY_CONFLICT, 422),
         (Rejection.ACCOUNT_EXISTS, 409),
         (Rejection.SAME_ACCOUNT, 422),
-        (Rejection.CROSS_PARTITION_NOT_SUPPORTED, 422),
         (Rejection.FROM_ACCOUNT_NOT_FOUND, 404),
         (Rejection.TO_ACCOUNT_NOT_FOUND, 404),
         (Rejection.CURRENCY_MISMATCH, 422),
         (Rejection.INSUFFICIENT_FUNDS, 422),
         (Rejection.BALANCE_LIMIT_EXCEEDED, 422),
+        (Rejection.HOLD_EXPIRED, 422),
+        (Rejection.COORDINATION_TIMED_OUT, 422),
+        (Rejection.CANCELLED, 422),
     ],
 )
 def test_a_rejection_has_its_promised_status(reason: Rejection, status: int) -> None:

@@ -2,33 +2,46 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from itertools import count
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from broker.memory_broker import MemoryServer
-from broker.witness import Witness
 from contracts.commands import Command, OpenAccount, Transfer
+from contracts.coordination import CREDIT_STEPS, Coordination
 from contracts.frames import COMMAND_FRAME, CommandFrame
-from contracts.limits import HELD_REQUESTS_MAX
+from contracts.limits import HELD_REQUESTS_MAX, RESEND_AFTER_MS
+from contracts.parties import parties
+from contracts.partitioning import SlotMap
 from contracts.queries import (
     AccountAnswer,
     AccountQuery,
+    CreditStepsAnswer,
+    CreditStepsQuery,
     NotFound,
     TransferAnswer,
     TransferQuery,
+    UnfinishedQuery,
 )
 from contracts.rejections import Rejection
 from contracts.results import Result
-from contracts.subjects import command_stream, command_subject, journal_stream, result_subject
+from contracts.status import WriterStatus, encode_status
+from contracts.subjects import (
+    command_subject,
+    journal_stream,
+    queue_stream,
+    result_subject,
+    status_subject,
+)
 from proxy.ports import NoAnswer, NoRoom
 from proxy.service import BrokerGateway
 from reader.bootstrap import serve_on
 from runtime.settings import ServiceSettings
+from writer.bootstrap import make_writers
 from writer.core.idempotency import FINGERPRINT_KEY_BYTES
-from writer.service import PartitionWriter
 
 DEADLINE_S = 15.0
 WAIT_MS = 8_000
@@ -37,43 +50,46 @@ WAIT_MS = 8_000
 class World:
     """A broker, and connections of each role."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, partition_count: int = 1) -> None:
         times = count(1_700_000_000_000_000_000, 1_000_000)
         self.server = MemoryServer(lambda: next(times))
-        self.folder = folder
+        self.slots = SlotMap.even(partition_count)
+        self.settings = ServiceSettings(
+            nats_url="", nats_monitor_url="", partition_count=partition_count, data_dir=folder
+        )
+        (folder / "witness").mkdir(exist_ok=True)
         self.proxy_connection = self.server.connect()
 
     @asynccontextmanager
     async def gateway(self) -> AsyncIterator[BrokerGateway]:
-        await self.proxy_connection.provide_streams(1)
-        gateway = BrokerGateway(self.proxy_connection, "proxy", 1)
+        await self.proxy_connection.provide_streams(self.slots.partition_count)
+        gateway = BrokerGateway(self.proxy_connection, "proxy", self.slots)
         async with running(gateway.run()):
             await asyncio.sleep(0)
             yield gateway
 
     @asynccontextmanager
-    async def writer(self) -> AsyncIterator[None]:
-        witness = Witness(self.folder / "w.witness")
-        writer = PartitionWriter(
-            self.server.connect(),
-            0,
-            1,
-            writer_id="w",
-            witness=witness,
-            fresh_key=lambda: b"k" * FINGERPRINT_KEY_BYTES,
-        )
-        async with running(writer.run()):
+    async def writer(self, *absent: int) -> AsyncIterator[None]:
+        """The writer of all parties but those that are absent."""
+        async with AsyncExitStack() as works:
+            writers = make_writers(
+                self.server.connect(),
+                self.settings,
+                self.slots,
+                "w",
+                works.enter_context(ExitStack()),
+                led=set(parties(self.slots.partition_count)) - set(absent),
+                fresh_key=lambda: b"k" * FINGERPRINT_KEY_BYTES,
+            )
+            for work in (writers.steps, *writers.all):
+                await works.enter_async_context(running(work.run()))
             yield
-        witness.close()
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[None]:
         stop, ready = asyncio.Event(), asyncio.Event()
-        settings = ServiceSettings(
-            nats_url="", nats_monitor_url="", partition_count=1, data_dir=self.folder
-        )
-        (self.folder / "witness").mkdir(exist_ok=True)
-        task = asyncio.create_task(serve_on(self.server.connect(), settings, stop, ready.set))
+        connection = self.server.connect()
+        task = asyncio.create_task(serve_on(connection, self.settings, stop, ready.set))
         await ready.wait()
         yield
         stop.set()
@@ -81,7 +97,7 @@ class World:
 
     def frames(self) -> list[CommandFrame]:
         """What was sent by the proxy."""
-        messages = self.server.streams[command_stream(0)].messages
+        messages = self.server.streams[queue_stream(0)].messages
         return [COMMAND_FRAME.decode(message.data) for message in messages]
 
 
@@ -134,7 +150,7 @@ async def test_a_command_that_got_lost_is_sent_again(world: World) -> None:
     async with world.gateway() as gateway:
         waiting = gateway.submit(opening("a"), wait_ms=WAIT_MS)
         await stored(world, 1)
-        world.server.lose_tail(command_stream(0), 1)
+        world.server.lose_tail(queue_stream(0), 1)
         async with world.reader(), world.writer():
             result = await waiting
     assert result is not None
@@ -251,9 +267,119 @@ async def test_a_question_for_a_transfer_to_come_is_answered_when_it_comes(world
         assert isinstance(missing, NotFound)
 
 
+@pytest.fixture
+async def apart(tmp_path: Path) -> AsyncIterator[World]:
+    """Two partitions: account "b" lives in one, "a" in the other."""
+    async with asyncio.timeout(DEADLINE_S):
+        world = World(tmp_path, partition_count=2)
+        assert world.slots.partition_of("a") != world.slots.partition_of("b")
+        yield world
+
+
+@pytest.mark.parametrize("coordination", [each for each in Coordination if each])
+async def test_a_transfer_between_partitions_is_answered_once_with_its_outcome(
+    apart: World, coordination: Coordination
+) -> None:
+    async with apart.gateway() as gateway, apart.reader(), apart.writer():
+        await submit(gateway, opening("a"), opening("b"))
+        command = structs.replace(transfer("t1", 7), coordination=coordination)
+        first, again = await submit(gateway, command, command)
+        too_much = structs.replace(transfer("t2", 1_001), coordination=coordination)
+        refused = (await submit(gateway, too_much))[0]
+        found = await gateway.ask(TransferQuery("a", "t1"))
+        credit = await gateway.ask(CreditStepsQuery("b", "a", "t1"))
+        unfinished = await gateway.unfinished(UnfinishedQuery(limit=9))
+    assert first is not None
+    assert (first.rejection, first.balance_minor, first.coordination) == (None, -7, coordination)
+    assert again is not None
+    assert again == structs.replace(first, request_number=again.request_number, repeated=True)
+    assert refused is not None
+    assert refused.rejection is Rejection.INSUFFICIENT_FUNDS
+    assert isinstance(found, TransferAnswer)
+    assert (found.is_finished, found.coordination) == (True, coordination)
+    assert isinstance(credit, CreditStepsAnswer)
+    assert credit.partition == apart.slots.partition_of("b") != found.partition
+    assert {step.step in CREDIT_STEPS for step in found.steps} == {False}
+    assert {step.step in CREDIT_STEPS for step in credit.steps} == {True}
+    assert sorted(answer.partition for answer in unfinished) == [0, 1]
+    assert [answer.count for answer in unfinished] == [0, 0]
+
+
+async def test_a_transfer_under_way_is_shown_and_waited_for_until_it_is_finished(
+    apart: World,
+) -> None:
+    payee = apart.slots.partition_of("b")
+    async with apart.gateway() as gateway, apart.reader():
+        async with apart.writer():
+            await submit(gateway, opening("a"), opening("b"))
+        async with apart.writer(payee):
+            assert await gateway.submit(transfer("t1"), wait_ms=100) is None
+            pending = await gateway.ask(TransferQuery("a", "t1", wait_ms=20))
+            unfinished = await gateway.unfinished(UnfinishedQuery(limit=9))
+        asked = asyncio.create_task(gateway.ask(TransferQuery("a", "t1", wait_ms=WAIT_MS)))
+        async with apart.writer():
+            finished = await asked
+    assert isinstance(pending, TransferAnswer)
+    assert not pending.is_finished
+    names = [each.transaction_id for answer in unfinished for each in answer.transfers]
+    assert names == ["t1"]
+    assert isinstance(finished, TransferAnswer)
+    assert (finished.is_finished, finished.rejection) == (True, None)
+
+
+async def test_transfers_that_wait_for_another_partition_keep_no_others_back(apart: World) -> None:
+    payee = apart.slots.partition_of("b")
+    local = next(f"l{n}" for n in range(99) if apart.slots.partition_of(f"l{n}") != payee)
+    async with apart.gateway() as gateway, apart.reader():
+        async with apart.writer():
+            await submit(gateway, opening("a"), opening("b"), opening(local))
+        async with apart.writer(payee):
+            slow = []
+            for number in range(20):
+                slow.append(gateway.submit(transfer(f"t{number}"), wait_ms=WAIT_MS))
+                await turns()
+            quick = Transfer("a", local, 1, "USD", "quick")
+            assert await gateway.submit(quick, wait_ms=RESEND_AFTER_MS // 2) is not None
+            assert not any(waiting.done() for waiting in slow)
+        async with apart.writer():
+            results = await asyncio.gather(*slow)
+    assert [result is not None and result.rejection for result in results] == [None] * 20
+
+
+async def test_unfinished_transfers_are_asked_of_every_partition_or_of_none(apart: World) -> None:
+    async with apart.gateway() as gateway:
+        with pytest.raises(NoAnswer):
+            await gateway.unfinished(UnfinishedQuery(limit=9))
+
+
+async def test_everybody_who_comes_while_the_status_is_asked_for_shares_the_answer(
+    world: World,
+) -> None:
+    asked, may_answer = 0, asyncio.Event()
+
+    async def answer(_: bytes) -> bytes:
+        nonlocal asked
+        asked += 1
+        await may_answer.wait()
+        return encode_status(WriterStatus(id=f"w{asked}", partitions=[], coordinators=[]))
+
+    async with world.gateway() as gateway:
+        await world.server.connect().serve(status_subject("writer"), answer)
+        questions = [asyncio.create_task(gateway.status()) for _ in range(5)]
+        await turns()
+        questions.pop(0).cancel()
+        may_answer.set()
+        shared = await asyncio.gather(*questions)
+        assert asked == 1
+        assert all(status is shared[0] for status in shared)
+        later = await gateway.status()
+    assert [writer.id for writer in shared[0].writers] == ["w1"]
+    assert [writer.id for writer in later.writers] == ["w2"]
+
+
 async def stored(world: World, times: int) -> None:
     """Return when so many command frames are in the queue."""
-    stream = world.server.streams[command_stream(0)]
+    stream = world.server.streams[queue_stream(0)]
     while len(stream.messages) < times:
         await stream.changed.wait()
 

@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.commands import OpenAccount
+from contracts.coordination import Coordination, Step
 from contracts.queries import (
     AccountAnswer,
     AccountQuery,
     Answer,
+    CreditStepsQuery,
     EntriesAnswer,
     EntriesQuery,
     Missing,
@@ -21,25 +23,25 @@ from contracts.queries import (
     Query,
     TransferAnswer,
     TransferQuery,
+    UnfinishedQuery,
 )
 from contracts.rejections import Rejection
-from reader.core.projection import MARK_DISTANCE
+from reader.core.accounts import MARK_DISTANCE
 from reader.service.answering import Answering
 from reader.service.history import History
 from reader.service.progress import Progress
-from tests.reader.conftest import (
+from tests.reader.books import Books
+from tests.reader.desk import Desk
+from tests.reader.histories import (
     ACCOUNT_IDS,
     TRANSACTION_IDS,
-    Books,
-    Desk,
-    Journals,
-    Running,
-    Writer,
     busy_writer,
     transfer,
     written,
     written_frames,
 )
+from tests.reader.journal_writer import FAR_IDS, GoOn, Writer
+from tests.reader.running import Journals, Running
 
 account_ids = st.sampled_from((*ACCOUNT_IDS, "nobody"))
 sequences = st.integers(-1, 60)
@@ -54,6 +56,13 @@ queries = st.lists(
             EntriesQuery, account_ids, st.integers(1, 4), st.one_of(st.none(), st.integers(-1, 60))
         ),
         st.builds(TransferQuery, account_ids, st.sampled_from(TRANSACTION_IDS)),
+        st.builds(
+            CreditStepsQuery,
+            account_ids,
+            st.sampled_from((*FAR_IDS, "anna")),
+            st.sampled_from(TRANSACTION_IDS),
+        ),
+        st.builds(UnfinishedQuery, st.integers(0, 4)),
     ),
     min_size=10,
     max_size=20,
@@ -88,8 +97,37 @@ def _store_some(desk: Desk, choice: int) -> None:
         desk.store.tidy(at_once=True)
 
 
+@settings(max_examples=25, deadline=None)
+@given(written_frames, st.data())
+def test_the_past_is_that_of_the_books_after_restarts(frames: list, data: st.DataObject) -> None:  # type: ignore[type-arg] # drawn
+    """Every account at every past sequence, with reopened stores between some of the groups."""
+    writer = written(frames)
+    tip = writer.tip.sequence
+    with TemporaryDirectory() as folder:
+        desk = Desk(Path(folder) / "store.sqlite")
+        for frame in writer.frames:
+            desk.take(frame)
+            if data.draw(st.booleans()):
+                desk.store_pending()
+                desk.store.close()
+                desk = Desk(Path(folder) / "store.sqlite")
+        past = [
+            AccountQuery(account_id, at_sequence=sequence)
+            for account_id in ACCOUNT_IDS
+            for sequence in range(tip + 1)
+        ]
+        names = [(payer, t) for payer in (*ACCOUNT_IDS, *FAR_IDS) for t in TRANSACTION_IDS]
+        steps = [CreditStepsQuery("anna", *name) for name in names]
+        outcomes = [TransferQuery(*name) for name in names]
+        pages = [EntriesQuery(account_id, 500) for account_id in ACCOUNT_IDS]
+        asyncio.run(
+            _check(desk, writer.books, [*past, *steps, *outcomes, *pages, UnfinishedQuery(500)])
+        )
+        desk.store.close()
+
+
 async def _check(desk: Desk, books: Books, asked: list[Query]) -> None:
-    tip = len(books.facts)
+    tip, tip_ms = len(books.facts), desk.projection.cursor.tip.at_ms
     with ThreadPoolExecutor(1) as threads:
         answering = Answering(
             0,
@@ -102,10 +140,10 @@ async def _check(desk: Desk, books: Books, asked: list[Query]) -> None:
         for query in asked:
             if isinstance(query, AccountQuery) and (query.at_sequence or 0) > tip:
                 continue  # it waits, see below
-            assert await answering.answer(query) == _expected(books, query, tip), query
+            assert await answering.answer(query) == _expected(books, query, tip, tip_ms), query
 
 
-def _expected(books: Books, query: Query, tip: int) -> Answer:
+def _expected(books: Books, query: Query, tip: int, tip_ms: int) -> Answer:
     match query:
         case AccountQuery():
             sequence = tip
@@ -120,6 +158,12 @@ def _expected(books: Books, query: Query, tip: int) -> Answer:
             return books.entries(query.account_id, query.limit, query.before_sequence, tip=tip)
         case TransferQuery():
             return books.transfer(query.from_account_id, query.transaction_id, tip=tip)
+        case CreditStepsQuery():
+            return books.credit_steps(
+                query.to_account_id, query.from_account_id, query.transaction_id, tip=tip
+            )
+        case UnfinishedQuery():
+            return books.unfinished_answer(query.limit, tip=tip, at_ms=tip_ms)
 
 
 @pytest.mark.parametrize("limit", [1, 7, 50, 500])
@@ -168,7 +212,8 @@ def test_a_page_deep_in_a_long_statement_is_found_in_few_steps(tmp_path: Path) -
     for before in range(issuer.newest_sequence + 1):
         reads.clear()
         desk.history.newest_before(issuer.number, issuer.newest_sequence, before)
-        assert len(reads) <= MARK_DISTANCE + 2
+        # Each row is looked for among transfers first, and then among steps.
+        assert len(reads) <= 2 * (MARK_DISTANCE + 1)
     desk.store.close()
 
 
@@ -227,7 +272,7 @@ async def test_a_transfer_that_is_waited_for_is_told_when_it_comes(tmp_path: Pat
     await journals.append(writer.frames)
     async with Running(journals, tmp_path) as reader:
         waiting = asyncio.create_task(reader.ask(TransferQuery("issuer", "t1", wait_ms=9_000)))
-        refused = [transfer("issuer", "elsewhere", 7, "t1")]
+        refused = [transfer("issuer", "astray", 7, "t1")]
         await journals.append([writer.write([("p1", 1, refused)])])
         await reader.reach(writer.tip.sequence)
         assert not waiting.done()
@@ -235,6 +280,41 @@ async def test_a_transfer_that_is_waited_for_is_told_when_it_comes(tmp_path: Pat
         answer = await waiting
         assert isinstance(answer, TransferAnswer)
         assert (answer.sequence, answer.balance_minor) == (writer.tip.sequence, -7)
+
+
+@pytest.mark.parametrize("is_started", [False, True])
+async def test_a_transfer_between_partitions_is_waited_for_until_it_is_finished(
+    tmp_path: Path, *, is_started: bool
+) -> None:
+    """Its steps that come meanwhile answer nobody."""
+    journals, writer = Journals(), _opened()
+    first = writer.write([("p1", 1, [transfer("issuer", "far-1", 7, "t1", Coordination.TCC)])])
+    await journals.append(writer.frames if is_started else writer.frames[:-1])
+    async with Running(journals, tmp_path) as reader:
+        waiting = asyncio.create_task(reader.ask(TransferQuery("issuer", "t1", wait_ms=9_000)))
+        await journals.append([writer.write([("w", 1, [GoOn(0, 0)])])][:is_started])
+        await reader.reach(writer.tip.sequence if is_started else 3)
+        assert not waiting.done()
+        rest = [] if is_started else [first, writer.frames[-1]]
+        await journals.append([*rest, writer.write([("w", 1, [GoOn(0, 0)])])])
+        answer = await waiting
+        assert answer == writer.books.transfer("issuer", "t1", tip=writer.tip.sequence)
+        assert isinstance(answer, TransferAnswer)
+        assert [step.step for step in answer.steps] == [None, Step.TRY_DEBIT, Step.CONFIRM_DEBIT]
+
+
+async def test_a_transfer_that_is_not_finished_in_time_is_answered_as_unfinished(
+    tmp_path: Path,
+) -> None:
+    """By choreography the payer's balance is without the amount, which is in flight."""
+    journals, writer = Journals(), _opened()
+    writer.write([("p1", 1, [transfer("issuer", "far-1", 7, "t1")])])
+    await journals.append(writer.frames)
+    async with Running(journals, tmp_path) as reader:
+        answer = await reader.ask(TransferQuery("issuer", "t1", wait_ms=10))
+        assert isinstance(answer, TransferAnswer)
+        assert (answer.is_finished, answer.rejection, answer.balance_minor) == (False, None, -7)
+        assert (answer.sequence, len(answer.steps)) == (writer.tip.sequence, 1)
 
 
 async def test_a_transfer_that_does_not_come_in_time_is_missing(tmp_path: Path) -> None:

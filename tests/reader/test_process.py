@@ -24,7 +24,9 @@ from contracts.queries import (
 )
 from contracts.subjects import journal_subject, query_subject
 from reader.adapters.store_folder import present_file
-from tests.reader.conftest import ACCOUNT_IDS, Writer, busy_writer, dump
+from tests.reader.desk import dump
+from tests.reader.histories import ACCOUNT_IDS, busy_writer
+from tests.reader.journal_writer import Writer
 
 pytestmark = pytest.mark.server
 

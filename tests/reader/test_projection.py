@@ -12,16 +12,10 @@ from contracts.events import TransferCompleted
 from contracts.frames import Source
 from contracts.rejections import Rejection
 from contracts.results import Result
-from tests.reader.conftest import (
-    ACCOUNT_IDS,
-    OPENED,
-    Desk,
-    Fact,
-    Writer,
-    transfer,
-    written,
-    written_frames,
-)
+from tests.reader.books import Fact
+from tests.reader.desk import Desk
+from tests.reader.histories import ACCOUNT_IDS, OPENED, transfer, written, written_frames
+from tests.reader.journal_writer import Writer
 
 Outcome = tuple[Rejection | None, int, int, bool]
 """(rejection, balance, sequence, repeated)"""
@@ -71,10 +65,10 @@ def test_a_conflict_is_told_and_the_first_answer_stays(tmp_path: Path) -> None:
 
 
 def test_a_refusal_that_is_not_remembered_leaves_the_name_free(tmp_path: Path) -> None:
-    refused = Rejection.CROSS_PARTITION_NOT_SUPPORTED
+    refused = Rejection.WRONG_PARTITION
     check(
         tmp_path,
-        (transfer("issuer", "elsewhere", 70, "t1"), (refused, 0, 6, False)),
+        (transfer("issuer", "astray", 70, "t1"), (refused, 0, 6, False)),
         (transfer("issuer", "anna", 70, "t1"), (None, -70, 7, False)),
     )
 
@@ -147,4 +141,5 @@ def test_every_result_is_what_the_books_say(frames: list, data: st.DataObject) -
             assert (account is not None) == (writer.books.opening(account_id) is not None)
             if account is not None:
                 assert account.posted_minor == writer.books.posted(account_id, tip)
+                assert account.held_minor == writer.books.held(account_id, tip)
         desk.store.close()

@@ -19,14 +19,10 @@ from reader.bootstrap import rebuild_on, serve_on
 from reader.core.rows import Group
 from reader.ports import JournalInDoubt, ReaderUnfit, StoreFault
 from runtime.settings import ServiceSettings
-from tests.reader.conftest import (
-    Journals,
-    Running,
-    Writer,
-    busy_writer,
-    dump,
-    transfer,
-)
+from tests.reader.desk import dump
+from tests.reader.histories import busy_writer, transfer
+from tests.reader.journal_writer import Writer
+from tests.reader.running import Journals, Running
 
 
 async def test_every_result_is_pushed_to_its_proxy_in_order(tmp_path: Path) -> None:
@@ -189,14 +185,14 @@ async def test_a_journal_that_ends_before_the_cursor_is_refused(tmp_path: Path) 
 
 
 async def test_a_journal_that_tells_another_story_is_refused(tmp_path: Path) -> None:
-    journals, writer = Journals(), busy_writer(70)
+    journals, writer = Journals(), busy_writer(77)
     await journals.append(writer.frames)
     async with Running(journals, tmp_path) as reader:
         settings = reader.settings
     before = dump(present_file(store_folder(settings.data_dir), 0))
     first = EVENT_FRAME.decode(writer.frames[-1]).first_sequence
     journals.server.lose_tail(journal_stream(0), 1)
-    other = busy_writer(63)
+    other = busy_writer(70)
     assert other.frames == writer.frames[:-1]
     other.write([("p2", 1, [transfer("issuer", "anna", 5, "other")] * 9)])
     await journals.append(other.frames[-1:])

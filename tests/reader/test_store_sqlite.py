@@ -8,18 +8,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.chain import genesis
-from contracts.events import Event, TransferCompleted, TransferRejected
+from contracts.coordination import Coordination
+from contracts.events import (
+    Event,
+    StepRefused,
+    StepTaken,
+    TransferCompleted,
+    TransferFinished,
+    TransferRejected,
+    TransferStarted,
+)
 from contracts.rejections import NOT_REMEMBERED
 from reader.adapters import store_sqlite
 from reader.adapters.store_sqlite import SqliteReadStore
-from reader.core.rows import Cursor, Group
-from reader.ports import StoreFault, StoreUnfit
-from tests.reader.conftest import Desk, Writer, busy_writer, dump, opened, written, written_frames
+from reader.core.rows import BEFORE_ANY_TIME, Cursor, Group
+from reader.ports import Stored, StoreFault, StoreUnfit
+from tests.reader.desk import Desk, dump, opened
+from tests.reader.histories import busy_writer, incoming, transfer, written, written_frames
+from tests.reader.journal_writer import GoOn, Writer
 
 
 def test_a_new_store_is_at_the_genesis_of_its_partition(tmp_path: Path) -> None:
     store = SqliteReadStore(tmp_path / "store.sqlite", 3)
-    assert store.load() == (Cursor(genesis(3), 0), [])
+    assert store.load() == Stored(Cursor(genesis(3), 0), BEFORE_ANY_TIME, [], [])
     store.close()
 
 
@@ -152,6 +163,7 @@ def test_a_group_of_which_one_row_is_refused_leaves_nothing(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
+        ("PRAGMA user_version = 1", "schema version 1, this program knows 2"),
         ("PRAGMA user_version = 99", "schema version 99"),
         ("PRAGMA application_id = 1", "schema version"),
         ("UPDATE cursor SET partition = 7", "partition"),
@@ -186,7 +198,52 @@ def test_balances_that_do_not_add_up_are_not_believed(tmp_path: Path, damage: st
         db.execute(damage)
         db.commit()
     store = SqliteReadStore(path, 0)
-    with pytest.raises(StoreUnfit, match="do not agree"):
+    with pytest.raises(StoreUnfit, match="not agree with"):
+        store.load()
+    store.close()
+
+
+_NAMES_FOR_DAMAGE = """
+CREATE TEMP VIEW newest AS SELECT max(newest_sequence) AS sequence FROM accounts;
+CREATE TEMP VIEW holds AS SELECT sequence FROM unfinished JOIN steps ON sequence = newest_sequence
+WHERE step = 11;
+"""
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE inflow SET minor_low = minor_low + 1",
+        "UPDATE inflow SET minor_high = minor_high - 1",
+        "DELETE FROM inflow",
+        "UPDATE steps SET moved_minor = 0 WHERE sequence IN newest",
+        "UPDATE steps SET balance_minor = balance_minor + 1 WHERE sequence IN newest",
+        "DELETE FROM unfinished WHERE newest_sequence IN holds",
+        "UPDATE unfinished SET newest_sequence = started_sequence WHERE newest_sequence IN holds",
+        "UPDATE unfinished SET newest_sequence = newest_sequence + 1",
+        "UPDATE unfinished SET started_sequence = 1 WHERE newest_sequence IN holds",
+        "DELETE FROM steps WHERE sequence IN (SELECT started_sequence FROM unfinished)",
+        "DELETE FROM steps WHERE sequence IN (SELECT newest_sequence FROM unfinished)",
+        "UPDATE steps SET amount_minor = amount_minor + 1 WHERE sequence IN holds",
+        "UPDATE held SET held_minor = held_minor + 1",
+        "DELETE FROM held",
+    ],
+)
+def test_steps_that_do_not_add_up_are_not_believed(tmp_path: Path, damage: str) -> None:
+    """With money held, in flight, and come from elsewhere last of all."""
+    path, writer = tmp_path / "store.sqlite", busy_writer(100)
+    hold = transfer("anna", "far-1", 1, "hold", Coordination.TCC)
+    writer.write([("p", 1, [hold, transfer("anna", "far-1", 1, "flight")])])
+    writer.write([("w", 1, [GoOn(len(writer.books.unfinished()) - 2, 0)])])
+    writer.write([("w", 1, [incoming("bert", 5, "last", Coordination.CHOREOGRAPHY)])])
+    _stored(path, writer)
+    Desk(path).store.close()
+    with opened(path) as db:
+        db.executescript(_NAMES_FOR_DAMAGE)
+        assert db.execute(damage).rowcount > 0
+        db.commit()
+    store = SqliteReadStore(path, 0)
+    with pytest.raises(StoreUnfit, match="not agree with"):
         store.load()
     store.close()
 
@@ -229,7 +286,9 @@ def _finish_and_compare(dead: Path, writer: Writer, kept: int, whole: Path) -> N
 def _has_row(event: Event) -> bool:
     if isinstance(event, TransferRejected):
         return event.reason not in NOT_REMEMBERED
-    return isinstance(event, TransferCompleted)
+    return isinstance(
+        event, TransferCompleted | TransferStarted | TransferFinished | StepTaken | StepRefused
+    )
 
 
 def _number(desk: Desk, account_id: str) -> int | None:

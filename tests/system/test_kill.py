@@ -1,75 +1,23 @@
 """Kill -9 of any one process under load: nothing is lost, nothing is done twice."""
 
 import asyncio
-import random
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 import pytest
 
 from contracts.events import AccountOpened, Event, TransferCompleted, TransferRejected
+from tests.system.bank import ACCOUNTS, CLIENTS, Bank, minor, open_accounts, read_model
 from tests.system.embedded_stack import Stack
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 
-ACCOUNTS = [f"user-{number}" for number in range(20)]
-CLIENTS = 24
 KILLS = 4
 LOAD_S = 1.2
 """Between one kill and the next."""
-RETRY_S = 0.05
 STALL_S_MAX = 30.0
 """Only to end a test that hangs; how long stalls are is measured elsewhere."""
-
-
-@dataclass
-class Bank:
-    """Clients that repeat each transfer until they know its outcome, and what they were told."""
-
-    url: str
-    told: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
-    errors: Counter[str] = field(default_factory=Counter)
-    more: asyncio.Event = field(default_factory=asyncio.Event)
-    is_over: bool = False
-
-    async def reach(self, count: int) -> None:
-        """Return when so many outcomes are known."""
-        while len(self.told) < count:
-            self.more.clear()
-            await self.more.wait()
-
-    async def run_client(self, session: aiohttp.ClientSession, number: int) -> None:
-        chance = random.Random(number)  # noqa: S311  # chooses accounts
-        count = 0
-        while not self.is_over:
-            count += 1
-            payer, payee = chance.sample(ACCOUNTS, 2)
-            body = {
-                "from_account_id": payer,
-                "to_account_id": payee,
-                "amount": f"{chance.randint(1, 9)}.00",
-                "currency": "USD",
-                "transaction_id": f"t-{number}-{count}",
-            }
-            outcome = await self.transfer(session, body)
-            self.told[payer, body["transaction_id"]] = outcome
-            self.more.set()
-
-    async def transfer(
-        self, session: aiohttp.ClientSession, body: dict[str, Any]
-    ) -> dict[str, Any]:
-        while True:
-            try:
-                async with session.post(f"{self.url}/wallet/transfer", json=body) as response:
-                    if response.status in (201, 422):
-                        answer: dict[str, Any] = await response.json(content_type=None)
-                        return answer | {"http": response.status}
-                    self.errors[str(response.status)] += 1
-            except (aiohttp.ClientError, ConnectionError) as error:
-                self.errors[type(error).__name__] += 1
-            await asyncio.sleep(RETRY_S)
 
 
 @pytest.mark.parametrize("victim", ["writer", "reader", "proxy", "nats-server"])
@@ -79,16 +27,7 @@ async def test_kill_9_under_load_loses_and_doubles_nothing(stack: Stack, victim:
     timeout = aiohttp.ClientTimeout(total=30)
     connector = aiohttp.TCPConnector(limit=CLIENTS)
     async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
-        await open_accounts(session, stack.url)
-        clients = [asyncio.create_task(bank.run_client(session, n)) for n in range(CLIENTS)]
-        for _ in range(KILLS):
-            before = len(bank.told)
-            await asyncio.sleep(LOAD_S)
-            stack.kill(victim)
-            async with asyncio.timeout(STALL_S_MAX):
-                await bank.reach(before + CLIENTS)
-        bank.is_over = True
-        await asyncio.gather(*clients)
+        await load_and_kill(stack, bank, session, victim)
         shown = await read_model(session, stack.url, bank)
     stack.stop()
     check(stack.events(), bank, shown)
@@ -96,27 +35,20 @@ async def test_kill_9_under_load_loses_and_doubles_nothing(stack: Stack, victim:
         assert not bank.errors, "a failover looks like latency, not like errors"
 
 
-async def open_accounts(session: aiohttp.ClientSession, url: str) -> None:
-    for account_id in ACCOUNTS:
-        account = {"currency": "USD", "overdraft_limit": "20.00"}
-        async with session.put(f"{url}/wallet/accounts/{account_id}", json=account) as response:
-            assert response.status == 201
-
-
-async def read_model(
-    session: aiohttp.ClientSession, url: str, bank: Bank
-) -> dict[str, dict[str, Any]]:
-    """Balances, and the outcome of every transfer, as the API shows them."""
-    shown: dict[str, dict[str, Any]] = {}
-    for account_id in ACCOUNTS:
-        async with session.get(f"{url}/wallet/accounts/{account_id}") as response:
-            shown[account_id] = await response.json()
-    for payer, transaction_id in bank.told:
-        path = f"/wallet/accounts/{payer}/transfers/{transaction_id}"
-        async with session.get(f"{url}{path}") as response:
-            assert response.status == 200, path
-            shown[f"{payer} {transaction_id}"] = await response.json()
-    return shown
+async def load_and_kill(
+    stack: Stack, bank: Bank, session: aiohttp.ClientSession, victim: str
+) -> None:
+    """Kill a process again and again in the middle of a load, and let the load come to its end."""
+    await open_accounts(session, stack.url)
+    clients = [asyncio.create_task(bank.run_client(session, n)) for n in range(CLIENTS)]
+    for _ in range(KILLS):
+        before = len(bank.told)
+        await asyncio.sleep(LOAD_S)
+        stack.kill(victim)
+        async with asyncio.timeout(STALL_S_MAX):
+            await bank.reach(before + CLIENTS)
+    bank.is_over = True
+    await asyncio.gather(*clients)
 
 
 def check(events: list[Event], bank: Bank, shown: dict[str, dict[str, Any]]) -> None:
@@ -148,7 +80,3 @@ def check(events: list[Event], bank: Bank, shown: dict[str, dict[str, Any]]) -> 
 
 def accepted(bank: Bank) -> set[tuple[str, str]]:
     return {name for name, told in bank.told.items() if told["http"] == 201}
-
-
-def minor(dollars: str) -> int:
-    return int(dollars.replace(".", ""))

@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.rejections import Rejection
 from writer.core.idempotency import (
     FINGERPRINT_KEY_BYTES,
     NAME_BYTES,
@@ -19,10 +20,12 @@ def test_every_one_of_many_is_found_and_no_other() -> None:
     transfers = DecidedTransfers()
     content = FINGERPRINTS.content("payee", 1, "USD")
     for number in range(50_000):
-        transfers.remember(FINGERPRINTS.name("payer", str(number)), number, content)
+        transfers.remember(FINGERPRINTS.name("payer", str(number)), number, content, None)
     assert len(transfers) == 50_000
     for number in range(50_000):
-        assert transfers.find(FINGERPRINTS.name("payer", str(number))) == Decided(number, content)
+        assert transfers.find(FINGERPRINTS.name("payer", str(number))) == Decided(
+            number, content, None
+        )
     assert transfers.find(FINGERPRINTS.name("payer", "50000")) is None
     assert transfers.memory_bytes() / len(transfers) <= 32
 
@@ -34,16 +37,17 @@ def test_every_one_of_many_is_found_and_no_other() -> None:
         max_size=300,
     ),
     st.sampled_from([b"\x00" * 6, b"\xff" * 6]),
+    st.sampled_from([None, *Rejection]),
 )
 def test_it_equals_a_dictionary_also_for_keys_that_overlap(
-    decided: dict[bytes, int], content: bytes
+    decided: dict[bytes, int], content: bytes, reason: Rejection | None
 ) -> None:
     transfers = DecidedTransfers()
     for key, sequence in decided.items():
         assert transfers.find(key) is None
-        transfers.remember(key, sequence, content)
+        transfers.remember(key, sequence, content, reason)
     assert {key: transfers.find(key) for key in decided} == {
-        key: Decided(sequence, content) for key, sequence in decided.items()
+        key: Decided(sequence, content, reason) for key, sequence in decided.items()
     }
 
 

@@ -22,9 +22,11 @@ from contracts.events import (
 )
 from contracts.frames import EVENT_FRAME, CommandFrame
 from contracts.limits import AMOUNT_MINOR_MAX
+from contracts.partitioning import SlotMap
 from contracts.rejections import Rejection
 from writer.core.idempotency import FINGERPRINT_KEY_BYTES
-from writer.core.machine import EventsToAppend, Machine, QueuedFrame
+from writer.core.machine import Decision, Machine, QueuedFrame
+from writer.core.partition import Partition
 
 KEY = b"k" * FINGERPRINT_KEY_BYTES
 AMOUNTS = st.one_of(
@@ -122,14 +124,27 @@ def said(event: Event) -> tuple[str, int | Rejection | None]:
             raise AssertionError(event)
 
 
-def posted(machine: Machine) -> dict[str, int]:
-    accounts = machine.partition.accounts
+def new_machine() -> Machine[Partition]:
+    return Machine(0, Partition(0, SlotMap.even(1)))
+
+
+def frame_of(decision: Decision) -> bytes:
+    assert decision.data is not None
+    return decision.data
+
+
+def events_of(decision: Decision) -> list[Event]:
+    return EVENT_FRAME.decode(frame_of(decision)).events
+
+
+def posted(machine: Machine[Partition]) -> dict[str, int]:
+    accounts = machine.rules.accounts
     return {account_id: accounts.posted_minor[row] for account_id, row in accounts.row_of.items()}
 
 
-def check_money(machine: Machine) -> None:
+def check_money(machine: Machine[Partition]) -> None:
     """Per currency the posted amounts sum to 0, and no account is below its limit."""
-    accounts = machine.partition.accounts
+    accounts = machine.rules.accounts
     sums: dict[str, int] = {}
     for row, currency in enumerate(accounts.currency):
         sums[currency] = sums.get(currency, 0) + accounts.posted_minor[row]
@@ -137,8 +152,8 @@ def check_money(machine: Machine) -> None:
     assert not any(sums.values())
 
 
-def live(frames: list[list[Command]]) -> tuple[Machine, list[EventsToAppend]]:
-    machine = Machine(0, 1)
+def live(frames: list[list[Command]]) -> tuple[Machine[Partition], list[Decision]]:
+    machine = new_machine()
     written = [machine.open_epoch("writer", KEY)]
     for number, commands in enumerate(frames, 1):
         group = [QueuedFrame(number, 1_000 + number, CommandFrame("proxy", number * 10, commands))]
@@ -151,7 +166,7 @@ def live(frames: list[list[Command]]) -> tuple[Machine, list[EventsToAppend]]:
 def test_every_answer_is_the_naive_banks_and_money_is_conserved_at_every_step(
     frames: list[list[Command]],
 ) -> None:
-    bank, machine = NaiveBank(), Machine(0, 1)
+    bank, machine = NaiveBank(), new_machine()
     machine.open_epoch("writer", KEY)
     sequence = 1
     for number, commands in enumerate(frames, 1):
@@ -159,7 +174,7 @@ def test_every_answer_is_the_naive_banks_and_money_is_conserved_at_every_step(
             sequence += 1
             frame = CommandFrame("proxy", sequence, [command])
             events = machine.decide([QueuedFrame(number, 1_000, frame)])
-            (event,) = EVENT_FRAME.decode(events.data).events
+            (event,) = events_of(events)
             assert said(event) == bank.answer(command, sequence)
             assert posted(machine) == bank.posted
             check_money(machine)
@@ -168,9 +183,9 @@ def test_every_answer_is_the_naive_banks_and_money_is_conserved_at_every_step(
 @given(FRAMES)
 def test_replay_gives_the_same_state_and_tip_as_live(frames: list[list[Command]]) -> None:
     machine, written = live(frames)
-    replayed = Machine(0, 1)
+    replayed = new_machine()
     for events in written:
-        link = replayed.replay(events.data)
+        link = replayed.replay(frame_of(events))
         assert isinstance(link, Chained)
         assert link.tip == events.tip
     assert posted(replayed) == posted(machine)
@@ -184,7 +199,7 @@ def test_grouping_frames_changes_no_answer(
     frames: list[list[Command]], data: st.DataObject
 ) -> None:
     single, written = live(frames)
-    grouped = Machine(0, 1)
+    grouped = new_machine()
     grouped.open_epoch("writer", KEY)
     queue = [
         QueuedFrame(number, 1_000 + number, CommandFrame("proxy", number * 10, commands))
@@ -194,8 +209,8 @@ def test_grouping_frames_changes_no_answer(
     while queue:
         size = data.draw(st.integers(min_value=1, max_value=len(queue)))
         group, queue = queue[:size], queue[size:]
-        events += EVENT_FRAME.decode(grouped.decide(group).data).events
-    alone = [event for frame in written[1:] for event in EVENT_FRAME.decode(frame.data).events]
+        events += events_of(grouped.decide(group))
+    alone = [event for frame in written[1:] for event in events_of(frame)]
     assert events == alone
     assert posted(grouped) == posted(single)
 
@@ -208,13 +223,13 @@ def test_frames_of_a_deposed_writer_change_nothing(frames: list[list[Command]], 
         [QueuedFrame(99, 5_000, CommandFrame("proxy", 999, [OpenAccount("z", "USD", 0)]))]
     )
     before = posted(machine), machine.tip
-    assert isinstance(machine.replay(late.data), Unchained)
+    assert isinstance(machine.replay(frame_of(late)), Unchained)
     assert (posted(machine), machine.tip) == before
-    assert isinstance(machine.replay(written[-1].data), Unchained)
+    assert isinstance(machine.replay(frame_of(written[-1])), Unchained)
 
 
 def test_time_never_runs_backwards_when_the_brokers_clock_does() -> None:
-    machine = Machine(0, 1)
+    machine = new_machine()
     machine.open_epoch("writer", KEY)
     for number, at_ms in enumerate([5_000, 3_000, 7_000], 1):
         frame = CommandFrame("proxy", number, [OpenAccount(f"a{number}", "USD", 0)])
@@ -223,9 +238,9 @@ def test_time_never_runs_backwards_when_the_brokers_clock_does() -> None:
 
 
 def test_the_fingerprint_key_of_the_first_epoch_stays() -> None:
-    machine = Machine(0, 1)
+    machine = new_machine()
     opened = [machine.open_epoch("first", KEY), machine.open_epoch("second", b"x" * len(KEY))]
     for events in opened:
-        (event,) = EVENT_FRAME.decode(events.data).events
+        (event,) = events_of(events)
         assert isinstance(event, EpochOpened)
         assert event.fingerprint_key == KEY

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -12,18 +13,32 @@ from broker.memory_broker import MemoryBroker, MemoryServer
 from broker.witness import Witness
 from contracts.chain import Chained, follow, genesis
 from contracts.commands import Command, OpenAccount, Transfer
+from contracts.coordination import Step
 from contracts.events import (
     AccountOpened,
     EpochOpened,
     Event,
+    StepTaken,
     TransferCompleted,
+    TransferFinished,
     TransferRepeated,
+    TransferStarted,
 )
-from contracts.frames import COMMAND_FRAME, CommandFrame, EventFrame
-from contracts.subjects import command_stream, command_subject, journal_stream, journal_subject
+from contracts.frames import COMMAND_FRAME, STEP_FRAME, CommandFrame, EventFrame, StepFrame
+from contracts.partitioning import SlotMap
+from contracts.steps import StepAnswered, StepMessage, TakeStep
+from contracts.subjects import (
+    command_subject,
+    journal_stream,
+    journal_subject,
+    queue_stream,
+    step_subject,
+)
 from runtime.process import Unfit
 from writer.core.idempotency import FINGERPRINT_KEY_BYTES
-from writer.service import PartitionWriter
+from writer.core.partition import Partition
+from writer.service.party import PartyWriter
+from writer.service.steps import StepSender
 
 DEADLINE_S = 5.0
 OPENINGS: list[Command] = [OpenAccount("a", "USD", 100), OpenAccount("b", "USD", 0)]
@@ -32,11 +47,12 @@ OPENINGS: list[Command] = [OpenAccount("a", "USD", 100), OpenAccount("b", "USD",
 class World:
     """A broker with one partition, and what lies in its journal."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, partition_count: int = 1) -> None:
         times = count(1_700_000_000_000_000_000, 1_000_000)
+        self.slots = SlotMap.even(partition_count)
         self.server = MemoryServer(lambda: next(times))
         self.server.add_stream(journal_stream(0), journal_subject(0))
-        self.server.add_stream(command_stream(0), command_subject(0))
+        self.server.add_stream(queue_stream(0), command_subject(0), step_subject(0))
         self.client = self.server.connect()
         self._folder = folder
         self._requests = count(1)
@@ -48,21 +64,24 @@ class World:
         """A running writer; the task is its run."""
         with self._witness(name) as witness:
             broker = connection or self.server.connect()
-            writer = PartitionWriter(
+            steps = StepSender(broker, f"{name}-steps")
+            writer = PartyWriter(
                 broker,
                 0,
-                1,
+                partial(Partition, 0, self.slots),
+                steps=steps,
                 writer_id=name,
                 witness=witness,
                 fresh_key=lambda: b"k" * FINGERPRINT_KEY_BYTES,
             )
             task = asyncio.create_task(writer.run())
+            sending = asyncio.create_task(steps.run())
             reigning = asyncio.create_task(writer.reigning.wait())
             await asyncio.wait([task, reigning], return_when=asyncio.FIRST_COMPLETED)
             yield task
-            for each in (task, reigning):
+            for each in (task, reigning, sending):
                 each.cancel()
-            await asyncio.gather(task, reigning, return_exceptions=True)
+            await asyncio.gather(task, reigning, sending, return_exceptions=True)
 
     @contextmanager
     def _witness(self, name: str) -> Iterator[Witness]:
@@ -73,6 +92,23 @@ class World:
     async def send(self, *commands: Command) -> None:
         frame = CommandFrame("proxy", next(self._requests) * 1_000, list(commands))
         await self.client.publish(command_subject(0), COMMAND_FRAME.encode(frame))
+
+    async def step(self, *steps: StepMessage) -> None:
+        frame = StepFrame("writer.1", next(self._requests) * 1_000, list(steps))
+        await self.client.publish(step_subject(0), STEP_FRAME.encode(frame))
+
+    async def credits(self, durable: list[int]) -> asyncio.Queue[TakeStep]:
+        """The steps asked of partition 1; durable notes how many starts are in the journal then."""
+        arrived: asyncio.Queue[TakeStep] = asyncio.Queue()
+
+        def note(data: bytes) -> None:
+            durable.append(sum(isinstance(event, TransferStarted) for event in self.events()))
+            for step in STEP_FRAME.decode(data).steps:
+                assert isinstance(step, TakeStep)
+                arrived.put_nowait(step)
+
+        await self.client.subscribe(step_subject(1), note)
+        return arrived
 
     def frames(self) -> list[EventFrame]:
         """The frames that count, whatever else the stream holds."""
@@ -115,7 +151,7 @@ async def test_a_command_frame_becomes_chained_events(world: World) -> None:
         TransferCompleted,
     ]
     source = world.frames()[1].sources[0]
-    assert (source.proxy_id, source.first_request, source.count) == ("proxy", 1_000, 3)
+    assert (source.sender_id, source.first_number, source.count) == ("proxy", 1_000, 3)
 
 
 async def test_a_new_writer_goes_on_where_the_last_one_stopped(world: World) -> None:
@@ -134,7 +170,7 @@ async def test_a_queue_that_lost_its_messages_is_read_from_its_beginning(world: 
     async with world.writer("first"):
         await world.send(*OPENINGS)
         await world.until(AccountOpened, 2)
-    world.server.lose_tail(command_stream(0), 1)
+    world.server.lose_tail(queue_stream(0), 1)
     await world.send(transfer("t1"))
     async with world.writer("second"):
         await world.until(TransferCompleted, 1)
@@ -146,7 +182,7 @@ async def test_a_queue_that_rewinds_under_a_writer_is_read_from_its_beginning(
     async with world.writer():
         await world.send(*OPENINGS)
         await world.until(AccountOpened, 2)
-        world.server.lose_tail(command_stream(0), 1)
+        world.server.lose_tail(queue_stream(0), 1)
         await world.send(transfer("t1"))
         await world.until(TransferCompleted, 1)
 
@@ -156,7 +192,7 @@ async def test_a_queue_that_vanished_is_made_again_and_costs_one_epoch(world: Wo
     async with world.writer("first"):
         await world.send(*OPENINGS)
         await world.until(AccountOpened, 2)
-    world.server.lose_stream(command_stream(0))
+    world.server.lose_stream(queue_stream(0))
     async with world.writer("second"):
         await world.send(transfer("t1"))
         await world.until(TransferCompleted, 1)
@@ -239,3 +275,51 @@ async def test_ids_that_no_proxy_lets_through_do_not_stop_the_writer(world: Worl
         await world.send(*[OpenAccount("\N{GRINNING FACE}" * 64, "USD", 0)] * 9)
         await world.send(OpenAccount("\u00e9 *.", "USD", 0), *OPENINGS)
         await world.until(AccountOpened, 3)
+
+
+# --- steps to and from other parties ---
+
+
+@pytest.fixture
+def divided(tmp_path: Path) -> World:
+    """Of 2 partitions bar and baz are in 0, whose writer runs, and foo in 1."""
+    return World(tmp_path, partition_count=2)
+
+
+DIVIDED: list[Command] = [OpenAccount("bar", "USD", 100)]
+CROSSING = Transfer("bar", "foo", 10, "USD", "t1")
+
+
+async def test_a_step_leaves_once_its_event_is_durable_and_again_until_it_is_answered(
+    divided: World,
+) -> None:
+    durable: list[int] = []
+    asked = await divided.credits(durable)
+    async with divided.writer():
+        await divided.send(*DIVIDED, CROSSING)
+        async with asyncio.timeout(DEADLINE_S):
+            first, second = await asked.get(), await asked.get()
+        assert first == second == TakeStep(Step.CREDIT, "bar", "foo", 10, "USD", "t1", 0)
+        assert durable[0] == 1
+        await divided.step(StepAnswered(Step.CREDIT, "bar", "t1", None))
+        await divided.until(TransferFinished, 1)
+
+
+async def test_a_new_writer_asks_again_what_nobody_answered(divided: World) -> None:
+    async with divided.writer("first"):
+        await divided.send(*DIVIDED, CROSSING)
+        await divided.until(TransferStarted, 1)
+    asked = await divided.credits([])
+    async with divided.writer("second"), asyncio.timeout(DEADLINE_S):
+        assert (await asked.get()).transaction_id == "t1"
+
+
+async def test_a_step_on_the_commands_subject_counts_for_nothing(divided: World) -> None:
+    """Proxies may publish there: a forged credit would make money."""
+    forged = StepFrame("proxy", 1, [TakeStep(Step.CREDIT, "foo", "bar", 10, "USD", "t1", 1)])
+    async with divided.writer():
+        await divided.send(*DIVIDED)
+        await divided.client.publish(command_subject(0), STEP_FRAME.encode(forged))
+        await divided.send(OpenAccount("baz", "USD", 0))
+        await divided.until(AccountOpened, 2)
+    assert not [event for event in divided.events() if isinstance(event, StepTaken)]

@@ -17,7 +17,9 @@ class Accounts:
         self.posted_minor = array("q")
         """-overdraft_limit … 2^63 - 1."""
         self.held_minor = array("q")
-        """Set aside by holds; 0 until holds exist."""
+        """Set aside by holds."""
+        self.incoming_minor = array("q")
+        """Room kept free below the largest balance, for amounts that may yet be posted."""
         self.overdraft_limit_minor = array("q")
         self.opened_sequence = array("q")
 
@@ -33,6 +35,7 @@ class Accounts:
         self.currency.append(currency)
         self.posted_minor.append(0)
         self.held_minor.append(0)
+        self.incoming_minor.append(0)
         self.overdraft_limit_minor.append(overdraft_limit_minor)
         self.opened_sequence.append(sequence)
 
@@ -42,7 +45,17 @@ class Accounts:
 
     def room_minor(self, row: int) -> int:
         """What the account may still receive before its posted balance leaves 64 bits."""
-        return AMOUNT_MINOR_MAX - self.posted_minor[row]
+        return AMOUNT_MINOR_MAX - self.posted_minor[row] - self.incoming_minor[row]
+
+    def has_columns_for(self, row: int, amount_minor: int, *, held: int, incoming: int) -> bool:
+        """Whether held and incoming, changed by these multiples of an amount, stay in 64 bits.
+
+        Funds and room may be almost twice that, when a posted balance is far from 0.
+        """
+        return (
+            self.held_minor[row] + held * amount_minor <= AMOUNT_MINOR_MAX
+            and self.incoming_minor[row] + incoming * amount_minor <= AMOUNT_MINOR_MAX
+        )
 
     def move(self, from_row: int, to_row: int, amount_minor: int) -> None:
         """Post an amount from one account to another; what one loses the other gains."""
@@ -50,3 +63,11 @@ class Accounts:
         assert 0 < amount_minor <= self.available_minor(from_row), "no account passes its limit"
         self.posted_minor[from_row] -= amount_minor
         self.posted_minor[to_row] += amount_minor
+
+    def change(self, row: int, *, posted: int, held: int, incoming: int) -> None:
+        """Add signed amounts to the columns of one account; it was checked that they fit."""
+        self.posted_minor[row] += posted
+        self.held_minor[row] += held
+        self.incoming_minor[row] += incoming
+        assert self.held_minor[row] >= 0 <= self.incoming_minor[row], "what is freed was set aside"
+        assert self.available_minor(row) >= 0 <= self.room_minor(row), "no account passes a limit"

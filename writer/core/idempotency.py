@@ -1,9 +1,9 @@
 """Which transfers were decided, for ever: the memory behind `(from_account_id, transaction_id)`.
 
-A record is 28 bytes: 16 of the name's fingerprint, 6 of the deciding event's sequence, 6 of the
-content's fingerprint. Records lie in byte strings of about 24, found by `bytes.find`; the table of
-byte strings grows one bucket at a time (linear hashing, Litwin 1980), so there is no pause while
-millions of ids are moved.
+A record is 29 bytes: 16 of the name's fingerprint, 6 of the deciding event's sequence, 6 of the
+content's fingerprint, 1 of the outcome. Records lie in byte strings of about 24, found by
+`bytes.find`; the table of byte strings grows one bucket at a time (linear hashing, Litwin 1980), so
+there is no pause while millions of ids are moved.
 
 Fingerprints are BLAKE2b under a key that the journal holds and clients don't know. Nobody can
 therefore choose ids that fall into one bucket, or two contents that look the same: with a known
@@ -12,16 +12,20 @@ first. Without it each try costs a request and succeeds with 2^-48.
 """
 
 from hashlib import blake2b
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
+
+from contracts.rejections import Rejection
 
 FINGERPRINT_KEY_BYTES: Final = 32
 NAME_BYTES: Final = 16
 _SEQUENCE_BYTES: Final = 6
 _CONTENT_BYTES: Final = 6
-RECORD_BYTES: Final = NAME_BYTES + _SEQUENCE_BYTES + _CONTENT_BYTES
+_OUTCOME_BYTES: Final = 1
+RECORD_BYTES: Final = NAME_BYTES + _SEQUENCE_BYTES + _CONTENT_BYTES + _OUTCOME_BYTES
 
+_MOVED: Final = b"\0"
 _BUCKET_RECORDS_MEAN: Final = 24
 
 
@@ -30,6 +34,23 @@ class Decided(Struct, frozen=True):
 
     first_sequence: int
     content: bytes
+    reason: Rejection | None
+    """None: its money moved."""
+
+
+class Contents(Protocol):
+    """Whatever says what a transfer is: commands, steps and events."""
+
+    @property
+    def from_account_id(self) -> str: ...  # noqa: D102  # as everywhere
+    @property
+    def to_account_id(self) -> str: ...  # noqa: D102  # as everywhere
+    @property
+    def amount_minor(self) -> int: ...  # noqa: D102  # as everywhere
+    @property
+    def currency(self) -> str: ...  # noqa: D102  # as everywhere
+    @property
+    def transaction_id(self) -> str: ...  # noqa: D102  # as everywhere
 
 
 class Fingerprints:
@@ -56,7 +77,7 @@ class Fingerprints:
 
 
 class DecidedTransfers:
-    """An insert-only map from a name's fingerprint to `Decided`, at about 30 bytes a transfer."""
+    """An insert-only map from a name's fingerprint to `Decided`, at about 31 bytes a transfer."""
 
     def __init__(self) -> None:
         self._buckets: list[bytes] = [b""]
@@ -76,14 +97,20 @@ class DecidedTransfers:
         if at < 0:
             return None
         after_sequence = at + NAME_BYTES + _SEQUENCE_BYTES
+        after_content = after_sequence + _CONTENT_BYTES
+        outcome = bucket[after_content]
         return Decided(
             first_sequence=int.from_bytes(bucket[at + NAME_BYTES : after_sequence], "big"),
-            content=bucket[after_sequence : at + RECORD_BYTES],
+            content=bucket[after_sequence:after_content],
+            reason=Rejection(outcome) if outcome else None,
         )
 
-    def remember(self, name: bytes, sequence: int, content: bytes) -> None:
+    def remember(
+        self, name: bytes, sequence: int, content: bytes, reason: Rejection | None
+    ) -> None:
         """Add a transfer that `find` does not know."""
-        record = name + sequence.to_bytes(_SEQUENCE_BYTES, "big") + content
+        outcome = _MOVED if reason is None else bytes((reason,))
+        record = name + sequence.to_bytes(_SEQUENCE_BYTES, "big") + content + outcome
         assert len(record) == RECORD_BYTES
         self._buckets[self._address(name)] += record
         self._count += 1
@@ -113,3 +140,33 @@ class DecidedTransfers:
             dealt[self._address(record)].append(record)
         for address, records in dealt.items():
             self._buckets[address] = b"".join(records)
+
+
+class Outcomes:
+    """What was decided about transfers, by name, under the key that the first epoch brings."""
+
+    def __init__(self) -> None:
+        self.table = DecidedTransfers()
+        self.fingerprints: Fingerprints | None = None
+
+    def set_key(self, key: bytes) -> None:
+        """Take the key of the journal's first epoch; every later epoch brings the same."""
+        if self.fingerprints is None:
+            self.fingerprints = Fingerprints(key)
+
+    def find(self, from_account_id: str, transaction_id: str) -> Decided | None:
+        """The outcome of a name, None if it has none here."""
+        return self.table.find(self._known().name(from_account_id, transaction_id))
+
+    def content(self, of: Contents) -> bytes:
+        """What must be the same for a repeat to be the same transfer."""
+        return self._known().content(of.to_account_id, of.amount_minor, of.currency)
+
+    def remember(self, of: Contents, sequence: int, reason: Rejection | None) -> None:
+        """Add the outcome of a name that has none yet."""
+        name = self._known().name(of.from_account_id, of.transaction_id)
+        self.table.remember(name, sequence, self.content(of), reason)
+
+    def _known(self) -> Fingerprints:
+        assert self.fingerprints is not None, "a journal begins with an epoch"
+        return self.fingerprints

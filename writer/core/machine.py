@@ -1,121 +1,246 @@
-"""The write-side state machine: a partition's state, its place in the journal, and both together.
+"""The write-side state machine: a party's state, its place in its journal, and both together.
 
-Live, it turns groups of command frames into event frames and assumes that they will be written
+Live, it turns groups of queued frames into event frames and assumes that they will be written
 (speculation). In recovery it takes the same frames back from the journal. Both ways lead through
-`Partition.evolve` and the chain, so a replayed machine equals the one that wrote.
+`Rules.evolve` and the chain, so a replayed machine equals the one that wrote.
+
+Messages that wait for something (a locked account) are kept here, in memory only: they are not
+decided yet, just as if they were still in the queue, and whoever sent them sends them again.
 """
 
 from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 from msgspec import Struct
 
 from contracts.chain import Chained, Tip, Unchained, advanced, follow, genesis
 from contracts.events import EpochOpened, Event
-from contracts.frames import EVENT_FRAME, CommandFrame, EventFrame, Source
-from writer.core.partition import Partition
+from contracts.frames import EVENT_FRAME, CommandFrame, EventFrame, Source, StepFrame
+from contracts.limits import WAITING_COMMANDS_MAX
+from writer.core.rules import Message, Outgoing, Rules
 
 
 class QueuedFrame(Struct, frozen=True):
-    """A command frame as it came out of the queue."""
+    """A frame as it came out of the queue."""
 
     sequence: int
-    """Stream sequence in the command queue."""
+    """Stream sequence in the queue; 0 if it came past the queue, from this very process."""
     at_ms: int
-    """The broker's timestamp, Unix ms."""
-    frame: CommandFrame
+    """The broker's timestamp, Unix ms; past the queue, that of what it follows from."""
+    frame: CommandFrame | StepFrame
+
+    @property
+    def messages(self) -> Sequence[Message]:
+        """What is to be decided."""
+        frame = self.frame
+        return frame.commands if isinstance(frame, CommandFrame) else frame.steps
 
 
 class Position(Struct, frozen=True):
-    """The last command frame whose events are in the journal, by place and by name.
+    """The last queued frame whose events are in the journal, by place and by name.
 
     The name tells whether the queue still holds that frame at that place: a queue in memory may
     come back from a crash and hand out its sequences a second time.
     """
 
     sequence: int
-    proxy_id: str
-    first_request: int
+    sender_id: str
+    first_number: int
 
 
-class EventsToAppend(Struct, frozen=True):
-    """One event frame, decided but not durable yet."""
+class Decision(Struct, frozen=True):
+    """What came of a group: an event frame, decided but not durable yet, and what follows it."""
 
-    data: bytes
+    data: bytes | None
+    """None: nothing happened that belongs into the journal."""
     tip: Tip
     """The journal's tip once the frame is in it."""
+    outgoing: list[Outgoing]
+    """To be sent when this frame, and every one before it, is durable."""
 
 
-class Machine:
-    """State and tip of one partition. Its methods take effect at once and never await."""
+class Waiting(Struct, frozen=True):
+    """A message that can't be decided yet, and its number in its sender's frame."""
 
-    def __init__(self, number: int, partition_count: int) -> None:
-        self.partition = Partition(number, partition_count)
-        self.tip = genesis(number)
-        self.position = Position(sequence=0, proxy_id="", first_request=0)
+    message: Message
+    sender_id: str
+    number: int
+
+
+class _Run(Struct):
+    """Events in a row that come from one frame: a Source that still grows."""
+
+    sender_id: str
+    first_number: int
+    at_ms: int
+    count: int
+
+
+class _Draft:
+    """An event frame in the making."""
+
+    def __init__(self, tip: Tip) -> None:
+        self.sequence = tip.sequence
+        self.at_ms = tip.at_ms
+        self.events: list[Event] = []
+        self.outgoing: list[Outgoing] = []
+        self._runs: list[_Run] = []
+
+    def pass_time(self, at_ms: int) -> None:
+        """Later events happen at this time, or later if the broker's clock went back."""
+        self.at_ms = max(self.at_ms, at_ms)
+
+    def add(self, event: Event, sender_id: str, number: int) -> None:
+        """The next event, and which message of whom it comes from."""
+        self.events.append(event)
+        self.sequence += 1
+        run = self._runs[-1] if self._runs else None
+        if (
+            run is not None
+            and run.first_number + run.count == number
+            and run.sender_id == sender_id
+            and run.at_ms == self.at_ms
+        ):
+            run.count += 1
+        else:
+            self._runs.append(_Run(sender_id, number, self.at_ms, 1))
+
+    def sources(self, position: Position) -> list[Source]:
+        """In order; the last one names the last frame that was taken from the queue."""
+        sources = [
+            Source(run.sender_id, run.first_number, run.at_ms, run.count) for run in self._runs
+        ]
+        name = (position.sender_id, position.first_number)
+        if (sources[-1].sender_id, sources[-1].first_number) != name:
+            sources.append(Source(*name, self.at_ms, 0))
+        return sources
+
+
+R = TypeVar("R", bound=Rules)
+
+
+class Machine(Generic[R]):
+    """State and tip of one party. Its methods take effect at once and never await."""
+
+    def __init__(self, party: int, rules: R) -> None:
+        self.rules = rules
+        self.tip = genesis(party)
+        self.position = Position(sequence=0, sender_id="", first_number=0)
         self.reigning_writer_id = ""
         """Who opened the tip's epoch."""
+        self._waiting: dict[int, dict[tuple[str, Message], Waiting]] = {}
+        """By what they wait for, in their order. A message that is sent again keeps its place."""
+        self.waiting_count = 0
 
-    def open_epoch(self, writer_id: str, fresh_key: bytes) -> EventsToAppend:
-        """Begin a new reign: the first frame of every writer, before it reads a command.
+    def open_epoch(self, writer_id: str, fresh_key: bytes) -> Decision:
+        """Begin a new reign: the first frame of every writer, before it reads its queue.
 
         fresh_key are FINGERPRINT_KEY_BYTES random bytes; they count in the first epoch only.
+        What other parties still owe an answer to is asked for again.
         """
-        known = self.partition.fingerprints
-        opened = EpochOpened(writer_id, fresh_key if known is None else known.key)
-        self.partition.evolve(opened, self.tip.sequence + 1)
+        known = self.rules.fingerprint_key
+        opened = EpochOpened(writer_id, fresh_key if known is None else known)
+        draft = _Draft(self.tip)
+        self._evolve(draft, opened, "", 0)
         self.reigning_writer_id = writer_id
-        source = Source(proxy_id="", first_request=0, at_ms=self.tip.at_ms, count=1)
-        return self._chain(self.tip.epoch + 1, [source], [opened])
+        draft.outgoing += self.rules.unanswered()
+        return self._chain(self.tip.epoch + 1, draft)
 
-    def decide(self, group: Sequence[QueuedFrame]) -> EventsToAppend:
-        """Decide all commands of the frames, in order, and chain their events to the tip.
+    def decide(self, group: Sequence[QueuedFrame]) -> Decision:
+        """Decide all messages of the frames, in order, and chain their events to the tip.
 
-        The group holds at least one frame, and EVENT_FRAME_EVENTS_MAX commands at most.
+        The group holds at least one frame, and GROUP_COMMANDS_MAX messages at most.
         """
-        sources: list[Source] = []
-        events: list[Event] = []
-        sequence, at_ms = self.tip.sequence, self.tip.at_ms
-        decide, evolve = self.partition.decide, self.partition.evolve
+        draft = _Draft(self.tip)
         for queued in group:
-            frame = queued.frame
-            at_ms = max(at_ms, queued.at_ms)
-            sources.append(Source(frame.proxy_id, frame.first_request, at_ms, len(frame.commands)))
-            for command in frame.commands:
-                event = decide(command)
-                sequence += 1
-                evolve(event, sequence)
-                events.append(event)
-        last = group[-1]
-        self.position = Position(last.sequence, last.frame.proxy_id, last.frame.first_request)
-        return self._chain(self.tip.epoch, sources, events)
+            draft.pass_time(queued.at_ms)
+            for event in self.rules.due(draft.at_ms):
+                self._evolve(draft, event, "", 0)
+                draft.outgoing += self.rules.after(None, event)
+            sender_id, first_number = queued.frame.sender_id, queued.frame.first_number
+            for number, message in enumerate(queued.messages, first_number):
+                self._take(draft, message, sender_id, number)
+        if not draft.events:
+            return Decision(data=None, tip=self.tip, outgoing=draft.outgoing)
+        for queued in reversed(group):
+            if queued.sequence:
+                frame = queued.frame
+                self.position = Position(queued.sequence, frame.sender_id, frame.first_number)
+                break
+        return self._chain(self.tip.epoch, draft)
 
     def replay(self, data: bytes) -> Chained | Unchained:
         """Take a frame of the journal; an unchained one changes nothing."""
         link = follow(self.tip, data)
         if isinstance(link, Chained):
             frame = link.frame
-            for sequence, event in enumerate(frame.events, frame.first_sequence):
-                self.partition.evolve(event, sequence)
+            events = iter(enumerate(frame.events, frame.first_sequence))
+            for source in frame.sources:
+                for _ in range(source.count):
+                    sequence, event = next(events)
+                    self.rules.evolve(event, sequence, source.at_ms)
+            self.rules.released.clear()
             self.tip = link.tip
             self._note_place(frame)
         return link
+
+    # --- one message ---
+
+    def _take(self, draft: _Draft, message: Message, sender_id: str, number: int) -> None:
+        rules = self.rules
+        awaited = rules.waits_for(message)
+        if awaited is not None:
+            self._defer(awaited, Waiting(message, sender_id, number))
+            return
+        event = rules.decide(message)
+        if event is not None:
+            self._evolve(draft, event, sender_id, number)
+        draft.outgoing += rules.after(message, event)
+        if rules.released:
+            self._let_go(draft)
+
+    def _evolve(self, draft: _Draft, event: Event, sender_id: str, number: int) -> None:
+        draft.add(event, sender_id, number)
+        self.rules.evolve(event, draft.sequence, draft.at_ms)
+
+    def _defer(self, awaited: int, waiting: Waiting) -> None:
+        """Keep a message for later; without room it is dropped, and comes again."""
+        queue = self._waiting.setdefault(awaited, {})
+        key = (waiting.sender_id, waiting.message)
+        if key not in queue:
+            if self.waiting_count >= WAITING_COMMANDS_MAX:
+                return
+            self.waiting_count += 1
+        queue[key] = waiting
+
+    def _let_go(self, draft: _Draft) -> None:
+        """Decide what waited for what is released; some of it may have to wait on."""
+        released = self.rules.released
+        while released:
+            queue = self._waiting.pop(released.pop(), {})
+            self.waiting_count -= len(queue)
+            for waiting in queue.values():
+                self._take(draft, waiting.message, waiting.sender_id, waiting.number)
+
+    # --- the journal ---
 
     def _note_place(self, frame: EventFrame) -> None:
         if isinstance(frame.events[0], EpochOpened):
             self.reigning_writer_id = frame.events[0].writer_id
         source = frame.sources[-1]
-        if source.proxy_id:
-            self.position = Position(frame.command_sequence, source.proxy_id, source.first_request)
+        if source.sender_id:
+            self.position = Position(frame.command_sequence, source.sender_id, source.first_number)
 
-    def _chain(self, epoch: int, sources: list[Source], events: list[Event]) -> EventsToAppend:
+    def _chain(self, epoch: int, draft: _Draft) -> Decision:
+        """Make the frame, and go to its tip."""
         frame = EventFrame(
             epoch=epoch,
             first_sequence=self.tip.sequence + 1,
             prev_hash=self.tip.hash,
             command_sequence=self.position.sequence,
-            sources=sources,
-            events=events,
+            sources=draft.sources(self.position),
+            events=draft.events,
         )
         data = EVENT_FRAME.encode(frame)
         self.tip = advanced(self.tip, frame, data)
-        return EventsToAppend(data=data, tip=self.tip)
+        return Decision(data=data, tip=self.tip, outgoing=draft.outgoing)

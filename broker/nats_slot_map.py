@@ -1,0 +1,99 @@
+"""The slot map in the key-value bucket `WALLET`: read from the leader, made once.
+
+A bucket is a stream whose subjects are its keys (ADR-8 of NATS). It is spoken to here by the
+stream's own API, so that a service needs the permission to read or make this one key only.
+"""
+
+import base64
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from broker.nats_streams import JetStreamApi, provide_stream
+from broker.port import BrokerFault, BrokerUnfit
+from contracts.partitioning import NotASlotMap, SlotMap
+from contracts.subjects import SLOT_MAP_SUBJECT, WALLET_STREAM, WALLET_SUBJECTS
+
+_EXPECTED_LAST: Final = "Nats-Expected-Last-Subject-Sequence"
+_NO_MESSAGE: Final = 10037
+_NO_SUCH_STREAM: Final = 10059
+_WRONG_LAST_SEQUENCE: Final = 10071
+
+
+class Request(Protocol):
+    """A request with headers; gives the answer's bytes. Raise NoResponse."""
+
+    async def __call__(self, subject: str, data: bytes, *, headers: Mapping[str, str]) -> bytes:
+        """Wait as long as for any other answer of the server."""
+        ...
+
+
+def bucket_config(replicas: int) -> dict[str, Any]:
+    """A bucket that keeps the last value of each key for ever, on disk."""
+    return {
+        "name": WALLET_STREAM,
+        "subjects": [WALLET_SUBJECTS],
+        "storage": "file",
+        "retention": "limits",
+        "discard": "new",
+        "max_msgs_per_subject": 1,
+        "num_replicas": replicas,
+        "allow_direct": False,  # a direct read may be stale
+        "deny_delete": True,
+        "deny_purge": True,
+    }
+
+
+async def provide_slot_map(
+    api: JetStreamApi, request: Request, wanted: SlotMap, replicas: int = 1
+) -> SlotMap:
+    """See the port."""
+    await provide_stream(api, bucket_config(replicas))
+    found = await _stored(api)
+    if found is None:
+        await _create(request, wanted)
+        found = await _stored(api)  # ours, or that of who was faster
+    if found is None:
+        raise BrokerFault("The slot map was made and is not there.")
+    if found.partition_count != wanted.partition_count:
+        raise BrokerUnfit(
+            f"The slot map belongs to a wallet of {found.partition_count} partitions, not "
+            f"{wanted.partition_count}. The number is fixed when a wallet is made: set "
+            f"EWALLET_PARTITIONS={found.partition_count}, or use another server or data folder."
+        )
+    return found
+
+
+async def read_slot_map(api: JetStreamApi) -> SlotMap:
+    """See the port."""
+    found = await _stored(api)
+    if found is None:
+        raise BrokerFault("There is no slot map yet: the writer makes it.")
+    return found
+
+
+async def _stored(api: JetStreamApi) -> SlotMap | None:
+    """What the bucket holds, None if there is no bucket or nothing in it."""
+    answer = await api(f"STREAM.MSG.GET.{WALLET_STREAM}", {"last_by_subj": SLOT_MAP_SUBJECT})
+    error = answer.get("error")
+    if error is not None:
+        if error.get("err_code") in (_NO_MESSAGE, _NO_SUCH_STREAM):
+            return None
+        raise BrokerFault(f"The slot map can't be read now: {error.get('description')}")
+    data = base64.b64decode(answer["message"].get("data", ""))
+    try:
+        return SlotMap.decode(data)
+    except NotASlotMap as damage:
+        raise BrokerUnfit(
+            f"The slot map (key `slot-map` of the bucket `WALLET`) is damaged: {damage}. Nobody "
+            "may guess where accounts live: restore it from a copy of the server's store."
+        ) from damage
+
+
+async def _create(request: Request, wanted: SlotMap) -> None:
+    """Store the map unless there is one: of several who try, one succeeds."""
+    answer = await request(SLOT_MAP_SUBJECT, wanted.encode(), headers={_EXPECTED_LAST: "0"})
+    error = msgspec.json.decode(answer).get("error")
+    if error is not None and error.get("err_code") != _WRONG_LAST_SEQUENCE:
+        raise BrokerFault(f"The slot map can't be stored now: {error.get('description')}")

@@ -1,0 +1,32 @@
+"""What errors of SQLite mean for the reader, and what its operator is told."""
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from reader.ports import StoreFault, StoreUnfit
+
+_PASSING_CODES: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+
+REBUILD: Final = (
+    "Nothing was changed. The read store holds nothing that the journal does not hold too: "
+    "rebuild it with `ewallet reader rebuild`, or remove its folder and start again."
+)
+
+
+def fault_of(error: sqlite3.Error, path: Path) -> StoreFault | StoreUnfit:
+    """What an error of SQLite means for the reader: it may pass, or the file is unfit."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    if code in _PASSING_CODES:
+        return StoreFault(f"{path}: {error}")
+    return StoreUnfit(f"The read store {path} is damaged: {error}. {REBUILD}")

@@ -1,0 +1,1 @@
+"""The loops of the writer: one for each party's queue and journal."""

@@ -1,0 +1,326 @@
+"""The loop of one party: drain the queue, decide, append, notice what became of it.
+
+    queue ─▶ [decide] ─▶ append ─▶ (in flight) ─▶ acknowledged ─▶ witness ─▶ steps to others
+                ▲                       │ refused, unknown, disconnected
+                └── rebuild ◀───────────┘ stop, forget, rebuild from the journal
+
+State runs ahead of the journal by the frames in flight. If one of them fails, everything decided
+after it is void, so the whole machine is dropped and rebuilt from what is durable.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+from broker.port import Broker, BrokerFault, BrokerUnfit, Following, StoredMessage
+from broker.witness import Witness, Witnessed
+from contracts.chain import Tip, Unchained
+from contracts.frames import StepFrame
+from contracts.limits import TICK_MS
+from contracts.parties import party_title
+from contracts.steps import Tick
+from contracts.subjects import journal_stream, journal_subject, queue_stream
+from runtime.process import Unfit
+from writer.core.machine import Decision, Machine, Position, QueuedFrame
+from writer.core.rules import Rules
+from writer.service.queue import decoded_frame, next_group, queued_frames
+from writer.service.steps import StepSender
+
+_log = logging.getLogger(__name__)
+
+_FRAMES_IN_FLIGHT_MAX: Final = 2
+_GATHERED_FRAMES_MAX: Final = 1_024
+_REBUILD_DELAY_S_FIRST: Final = 0.2
+_REBUILD_DELAY_S_MAX: Final = 5.0
+
+
+R = TypeVar("R", bound=Rules)
+
+
+class PartyWriter(Generic[R]):
+    """Writes one party's journal, reign after reign."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        party: int,
+        rules: Callable[[], R],
+        *,
+        steps: StepSender,
+        writer_id: str,
+        witness: Witness,
+        fresh_key: Callable[[], bytes],
+    ) -> None:
+        """Both makers are called when they are needed.
+
+        `rules` makes the party's rules with no history, `fresh_key` FINGERPRINT_KEY_BYTES random
+        bytes.
+        """
+        self.party = party
+        self._name = party_title(party)
+        self._broker = broker
+        self._rules = rules
+        self._writer_id = writer_id
+        self._witness = witness
+        self._fresh_key = fresh_key
+        self._steps = steps
+        self._machine: Machine[R] | None = None
+        """None while it is being rebuilt."""
+        self.epoch = 0
+        """Of the reign before, 0 before the first."""
+        self._journal_sequence = 0
+        """Stream sequence after which the next frame must come."""
+        self.durable_sequence = 0
+        """Of the last event known to be in the journal."""
+        self._unwitnessed: Witnessed | None = None
+        """The witnessed frame that a replay has not come to yet."""
+        self._queue: Following | None = None
+        """The queue as this reign reads it."""
+        self._in_flight: asyncio.Queue[tuple[Decision, asyncio.Future[int] | None]] = (
+            asyncio.Queue()
+        )
+        """Decisions whose frames are not known to be durable; None: it has no frame."""
+        self._gathered: deque[QueuedFrame] = deque()
+        """What has come from the queue and from other parties of this process, in that order."""
+        self._arrived = asyncio.Event()
+        self._taken = asyncio.Event()
+        self._room = asyncio.Semaphore(_FRAMES_IN_FLIGHT_MAX)
+        self._has_unfinished = asyncio.Event()
+        self.reigning = asyncio.Event()
+
+    async def run(self) -> None:
+        """Write until cancelled.
+
+        Raise Unfit or BrokerUnfit if the journal can't be trusted or has another writer.
+        """
+        delay_s = _REBUILD_DELAY_S_FIRST
+        while True:
+            try:
+                await self._begin_reign()
+                delay_s = _REBUILD_DELAY_S_FIRST
+                await self._reign()
+            except BrokerUnfit:
+                raise
+            except BrokerFault as fault:
+                _log.warning("%s: rebuilding after %r", self._name, fault)
+            finally:
+                await self._end_reign()
+            await asyncio.sleep(delay_s)  # noqa: TID251  # a broken broker is given air
+            delay_s = min(2 * delay_s, _REBUILD_DELAY_S_MAX)
+
+    @property
+    def machine(self) -> Machine[R] | None:
+        """The state of the present reign, ahead of the journal by what is in flight."""
+        return self._machine if self.reigning.is_set() else None
+
+    @property
+    def in_flight(self) -> int:
+        """Decisions that are not known to be durable yet."""
+        return self._in_flight.qsize()
+
+    # --- a reign begins and ends ---
+
+    async def _begin_reign(self) -> None:
+        self._machine = machine = await self._rebuild()
+        self._refuse_if_deposed(machine)
+        # Before the epoch: a reign that can't read its queue must leave no trace in the journal.
+        self._queue = await self._follow_queue(machine.position)
+        opened = machine.open_epoch(self._writer_id, self._fresh_key())
+        assert opened.data is not None, "an epoch is an event"
+        self._journal_sequence = await (await self._append(opened.data))
+        self._note_durable(opened, self._journal_sequence)
+        self._steps.send(opened.outgoing, opened.tip.at_ms)
+        self.epoch = machine.tip.epoch
+        self._room = asyncio.Semaphore(_FRAMES_IN_FLIGHT_MAX)
+        self._has_unfinished.set()
+        self._steps.local[self.party] = self._arrive
+        self.reigning.set()
+        _log.info(
+            "%s: epoch %s opened at sequence %s, %s transfers unfinished",
+            self._name,
+            self.epoch,
+            machine.tip.sequence,
+            machine.rules.unfinished_count,
+        )
+
+    def _refuse_if_deposed(self, machine: Machine[R]) -> None:
+        if self.epoch and machine.reigning_writer_id != self._writer_id:
+            raise Unfit(
+                f"{self._name} has a newer writer, {machine.reigning_writer_id} "
+                f"(epoch {machine.tip.epoch}; this one's was {self.epoch}). Run one writer for "
+                "each partition."
+            )
+
+    async def _reign(self) -> None:
+        """Decide and notice acknowledgements, until one of them fails."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._await_acknowledgements())
+                tasks.create_task(self._gather_queued())
+                tasks.create_task(self._decide_gathered())
+                tasks.create_task(self._let_time_pass())
+        except BaseExceptionGroup as group:
+            # A bug or a refusal beside a broken connection is what counts.
+            raise min(group.exceptions, key=_is_curable) from group
+
+    async def _end_reign(self) -> None:
+        """Forget everything that was decided and is not known to be durable."""
+        self.reigning.clear()
+        self._steps.local.pop(self.party, None)
+        self._gathered.clear()
+        self._arrived.clear()
+        self._machine = None
+        if self._queue is not None:
+            queue, self._queue = self._queue, None
+            await queue.close()
+        while not self._in_flight.empty():
+            _, acknowledged = self._in_flight.get_nowait()
+            if acknowledged is not None:
+                acknowledged.cancel()
+
+    # --- recovery ---
+
+    async def _rebuild(self) -> Machine[R]:
+        """A machine that has replayed the whole journal."""
+        machine = Machine(self.party, self._rules())
+        self._unwitnessed = self._witness.newest
+        stream = journal_stream(self.party)
+        last = (await self._broker.stream_state(stream)).last_sequence
+        self._journal_sequence = 0
+        if last:
+            following = await self._broker.follow(stream, after=None)
+            try:
+                async for messages in following:
+                    self._replay(machine, messages)
+                    if self._journal_sequence >= last:
+                        break
+            finally:
+                await following.close()
+        if self._unwitnessed is not None:
+            self._refuse_missing(machine.tip.sequence, self._unwitnessed.sequence)
+        return machine
+
+    def _replay(self, machine: Machine[R], messages: list[StoredMessage]) -> None:
+        for message in messages:
+            link = machine.replay(message.data)
+            self._journal_sequence = message.sequence
+            witnessed = self._unwitnessed
+            if witnessed is not None and machine.tip.sequence >= witnessed.sequence:
+                self._compare_with_witness(machine.tip, witnessed)
+            if isinstance(link, Unchained):
+                _log.error(
+                    "%s: journal message %s does not count: %s",
+                    self._name,
+                    message.sequence,
+                    link.why,
+                )
+
+    def _compare_with_witness(self, tip: Tip, witnessed: Witnessed) -> None:
+        """The journal has reached the witnessed sequence: it must be the same history."""
+        self._unwitnessed = None
+        if (tip.sequence, tip.hash) != (witnessed.sequence, witnessed.hash):
+            raise Unfit(
+                f"{self._name}: the journal holds another history than the one "
+                f"that was durable at sequence {witnessed.sequence}. {self._what_to_do()}"
+            )
+
+    def _refuse_missing(self, last: int, durable: int) -> None:
+        raise Unfit(
+            f"{self._name}: the journal ends at sequence {last}, but sequence "
+            f"{durable} was durable. Sequences {last + 1} to {durable} are missing. "
+            f"{self._what_to_do()}"
+        )
+
+    def _what_to_do(self) -> str:
+        return (
+            "Nothing was written. Stop the broker, keep a copy of its store, and restore stream "
+            f"{journal_stream(self.party)} from a copy that has them."
+        )
+
+    # --- the hot path ---
+
+    async def _follow_queue(self, position: Position) -> Following:
+        stream = queue_stream(self.party)
+        await self._broker.restore_queue(stream)
+        after = await self._last_taken(position)
+        return await self._broker.follow(stream, after=after, may_rewind=True)
+
+    async def _last_taken(self, position: Position) -> StoredMessage | None:
+        """The queue's message that the journal names, None if the queue no longer has it."""
+        message = await self._broker.stored_message(queue_stream(self.party), position.sequence)
+        if message is None:
+            return None
+        frame = decoded_frame(self.party, message)
+        named = (position.sender_id, position.first_number)
+        if frame is None or (frame.sender_id, frame.first_number) != named:
+            return None
+        return message
+
+    async def _gather_queued(self) -> None:
+        assert self._queue is not None
+        async for messages in self._queue:
+            self._gathered.extend(queued_frames(self.party, messages))
+            self._arrived.set()
+            while len(self._gathered) > _GATHERED_FRAMES_MAX:
+                self._taken.clear()
+                await self._taken.wait()
+
+    def _arrive(self, frame: StepFrame, at_ms: int) -> None:
+        """Gather steps that another party of this process sent."""
+        self._gathered.append(QueuedFrame(0, at_ms, frame))
+        self._arrived.set()
+
+    async def _decide_gathered(self) -> None:
+        """Decide all that has come while earlier frames were out, and send its frame."""
+        assert self._machine is not None
+        while True:
+            await self._room.acquire()
+            await self._arrived.wait()
+            group = next_group(self._gathered)
+            if not self._gathered:
+                self._arrived.clear()
+            self._taken.set()
+            # No await between deciding and sending: the order of frames is the order of decisions.
+            decision = self._machine.decide(group)
+            acknowledged = None
+            if decision.data is not None:
+                acknowledged = await self._append(decision.data)
+                self._journal_sequence += 1
+            self._in_flight.put_nowait((decision, acknowledged))
+            if self._machine.rules.unfinished_count:
+                self._has_unfinished.set()
+
+    async def _await_acknowledgements(self) -> None:
+        """Notice what is durable, in order, and send then what follows from it, never before."""
+        while True:
+            decision, acknowledged = await self._in_flight.get()
+            if acknowledged is not None:
+                self._note_durable(decision, await acknowledged)
+            self._room.release()
+            self._steps.send(decision.outgoing, decision.tip.at_ms)
+
+    async def _let_time_pass(self) -> None:
+        """While anybody waits for another party, tell the rules that time passes."""
+        assert self._machine is not None
+        while True:
+            await self._has_unfinished.wait()
+            await asyncio.sleep(TICK_MS / 1_000)  # noqa: TID251  # the timer that the rules lack
+            if self._machine.rules.unfinished_count:
+                self._steps.send_by_queue(self.party, [Tick()])
+            else:
+                self._has_unfinished.clear()
+
+    async def _append(self, data: bytes) -> asyncio.Future[int]:
+        return await self._broker.append(
+            journal_subject(self.party), data, expected_last_sequence=self._journal_sequence
+        )
+
+    def _note_durable(self, decision: Decision, stream_sequence: int) -> None:
+        self.durable_sequence = decision.tip.sequence
+        self._witness.record(decision.tip.sequence, decision.tip.hash, stream_sequence)
+
+
+def _is_curable(error: BaseException) -> bool:
+    return isinstance(error, BrokerFault) and not isinstance(error, BrokerUnfit)

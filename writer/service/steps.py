@@ -1,0 +1,78 @@
+"""Sends steps to other parties, for all parties of one process together.
+
+A party that this process leads too gets its steps at once. To others, what the decisions of one
+turn of the event loop ask for leaves in one frame each.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+from broker.port import Broker, Disconnected
+from contracts.frames import STEP_FRAME, StepFrame
+from contracts.limits import STEP_FRAME_STEPS_MAX
+from contracts.steps import StepMessage
+from contracts.subjects import step_subject
+from writer.core.rules import Outgoing
+
+Arrive = Callable[[StepFrame, int], None]
+"""Takes steps and the time of what they follow from, Unix ms."""
+
+_log = logging.getLogger(__name__)
+
+
+class StepSender:
+    """Names step frames and sends them. What gets lost is asked for again by who wanted it."""
+
+    def __init__(self, broker: Broker, sender_id: str) -> None:
+        """sender_id is this process's own: no other ever used it."""
+        self._broker = broker
+        self._sender_id = sender_id
+        self._next_numbers: dict[int, int] = {}
+        """By destination, so that the steps that one party gets are numbered without a gap."""
+        self._unsent: dict[int, list[StepMessage]] = {}
+        self._filled = asyncio.Event()
+        self.local: dict[int, Arrive] = {}
+        """Who takes the steps of parties that this process leads."""
+
+    def send(self, outgoing: Iterable[Outgoing], at_ms: int) -> None:
+        """Let steps leave, in their order. at_ms: when what they follow from happened."""
+        by_party: dict[int, list[StepMessage]] = {}
+        for each in outgoing:
+            by_party.setdefault(each.party, []).append(each.message)
+        for party, steps in by_party.items():
+            arrive = self.local.get(party)
+            if arrive is None:
+                self.send_by_queue(party, steps)
+            else:
+                for frame in self._frames(party, steps):
+                    arrive(frame, at_ms)
+
+    def send_by_queue(self, party: int, steps: list[StepMessage]) -> None:
+        """Let steps leave at the end of this turn, to be stamped with the broker's time."""
+        self._unsent.setdefault(party, []).extend(steps)
+        self._filled.set()
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            unsent, self._unsent = self._unsent, {}
+            for party, steps in unsent.items():
+                for frame in self._frames(party, steps):
+                    await self._publish(party, frame)
+
+    def _frames(self, party: int, steps: list[StepMessage]) -> Iterator[StepFrame]:
+        rest = iter(steps)
+        while of_frame := list(islice(rest, STEP_FRAME_STEPS_MAX)):
+            first = self._next_numbers.get(party, 1)
+            self._next_numbers[party] = first + len(of_frame)
+            yield StepFrame(self._sender_id, first, of_frame)
+
+    async def _publish(self, party: int, frame: StepFrame) -> None:
+        try:
+            await self._broker.publish(step_subject(party), STEP_FRAME.encode(frame))
+        except Disconnected as fault:
+            _log.warning("%s steps not sent: %s", len(frame.steps), fault)
