@@ -133,6 +133,26 @@ def test_any_party_may_die_after_any_message(way: Coordination, amount: int, pay
 
 
 @ALL_WAYS
+@pytest.mark.parametrize("party", [0, 1, COORDINATOR])
+def test_a_party_that_comes_back_asks_at_once_for_what_it_waits_for(
+    way: Coordination, party: int
+) -> None:
+    """No time passes here: without that, everybody would wait for the next ticks."""
+    for dies_at in range(12):
+        world = World(2)
+        ids = opened(world, alice=0, bob=1)
+        world.command(transfer(ids["alice"], ids["bob"], 30, way=way))
+        for _ in range(dies_at):
+            if world.bag:
+                world.deliver()
+        world.bag = [each for each in world.bag if each.party != party]
+        for each in (0, 1, COORDINATOR):
+            world.restart(each)
+        world.deliver_all()
+        assert world.columns(ids["bob"]) == (30, 0, 0)
+
+
+@ALL_WAYS
 @pytest.mark.parametrize("seed", range(60))
 def test_whatever_is_lost_doubled_delayed_or_dies(way: Coordination, seed: int) -> None:
     chance = Random(seed)

@@ -154,16 +154,27 @@ class PartyWriter(Generic[R]):
             )
 
     async def _reign(self) -> None:
-        """Decide and notice acknowledgements, until one of them fails."""
+        """Decide and notice acknowledgements, until one of them fails.
+
+        Not a TaskGroup: that forgets, in Python 3.11, that it was cancelled in the very turn in
+        which one of its tasks failed, and the process would go on writing after its end.
+        """
+        works = (
+            self._await_acknowledgements(),
+            self._gather_queued(),
+            self._decide_gathered(),
+            self._let_time_pass(),
+        )
+        tasks = [asyncio.create_task(work) for work in works]
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._await_acknowledgements())
-                tasks.create_task(self._gather_queued())
-                tasks.create_task(self._decide_gathered())
-                tasks.create_task(self._let_time_pass())
-        except BaseExceptionGroup as group:
-            # A bug or a refusal beside a broken connection is what counts.
-            raise min(group.exceptions, key=_is_curable) from group
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        faults = [each for each in ended if isinstance(each, Exception)]
+        # A bug or a refusal beside a broken connection is what counts.
+        raise min(faults, key=_is_curable, default=BrokerFault("the queue is read no more"))
 
     async def _end_reign(self) -> None:
         """Forget everything that was decided and is not known to be durable."""
@@ -177,8 +188,9 @@ class PartyWriter(Generic[R]):
             await queue.close()
         while not self._in_flight.empty():
             _, acknowledged = self._in_flight.get_nowait()
-            if acknowledged is not None:
-                acknowledged.cancel()
+            if acknowledged is None or acknowledged.cancel() or acknowledged.cancelled():
+                continue
+            acknowledged.exception()  # looked at, or asyncio complains: one ended the reign
 
     # --- recovery ---
 
