@@ -1,10 +1,10 @@
-"""`python -m bench.coordinator_death`: who waits for whom, and for how long when the writer dies.
+"""`python -m bench.coordinator_death`: who waits for whom, also when the coordinator dies.
 
 For each way, and for transfers within one partition to compare with: 64 clients move money between
 hot accounts, half of the transfers between partitions. First nothing is disturbed: how long do
-transfers within a partition wait that share accounts with the others? Then the writer's process,
-which hosts the partitions and the coordinator, is killed with SIGKILL and started again by its
-supervisor: how long do transfers stall, and when is all that was under way finished?
+transfers within a partition wait that share accounts with the others? Then the coordinator, which
+has a process of its own here, stops in the middle, is killed DEAD_S later and started again by its
+supervisor: who stalls meanwhile, and when is all that was under way finished?
 """
 
 import asyncio
@@ -27,11 +27,13 @@ from bench.outage import AFTER_S, Stall, Unfinished, Wait, stall, unfinished, wa
 from bench.processes import Running
 from bench.results import write_document
 from bench.settings import BenchError, Settings, read_settings
-from bench.wallet import pids_of, wallet
+from bench.wallet import coordinator_pid, wallet
 from bench.way_check import check_ways
 
 DEFAULTS = Settings(seconds=4, warmup_seconds=1, rounds=3, connections=(64,))
 SHARE_PERCENT = 50
+DEAD_S = 3.0
+"""How long there is no coordinator: as if it took so long to start another."""
 SUBJECTS = (NO_WAY, *WAYS)
 
 
@@ -91,10 +93,10 @@ def run(settings: Settings) -> int:
 def measure_death(
     way: str, round_number: int, settings: Settings, versions: dict[str, str]
 ) -> DeathMeasurement:
-    """Start a wallet on an empty folder, load it, kill its writer, and read what became of it."""
+    """Start a wallet on an empty folder, load it, kill its coordinator, read what became of it."""
     ids = accounts.account_ids(settings.accounts)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=settings.folder) as name:
-        with wallet(Path(name), PARTITIONS) as running:
+        with wallet(Path(name), PARTITIONS, EWALLET_COORDINATOR_APART="1") as running:
             versions.update(running.versions)
             accounts.open_accounts(running.base_url, ids)
             choice = choice_of("hot", ids)
@@ -140,10 +142,12 @@ async def _load_and_kill(clients: Clients, running: Running, settings: Settings)
     await asyncio.sleep(settings.warmup_seconds)
     calm_s = time.monotonic()
     await asyncio.sleep(settings.seconds)
-    (writer,) = pids_of("writer", running.root_pids[0])
+    coordinator = coordinator_pid(running.root_pids[0])
     death = _Death(calm_s, time.monotonic(), time.time_ns())
-    os.kill(writer, signal.SIGKILL)
-    await asyncio.sleep(AFTER_S)
+    os.kill(coordinator, signal.SIGSTOP)
+    await asyncio.sleep(DEAD_S)
+    os.kill(coordinator, signal.SIGKILL)
+    await asyncio.sleep(AFTER_S - DEAD_S)
     clients.is_over = True
     await asking
     return death

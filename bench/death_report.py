@@ -131,5 +131,5 @@ def waiting_table(summaries: Sequence[DeathSummary]) -> str:
 
 
 def death_table(summaries: Sequence[DeathSummary]) -> str:
-    """Return what the death of the writer did, one line per way."""
+    """Return what the death of the coordinator did, one line per way."""
     return table(DEATH_HEAD, map(death_row, summaries))

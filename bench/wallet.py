@@ -25,7 +25,7 @@ def role_of(argv: Sequence[str]) -> str:
 
 
 @contextmanager
-def wallet(folder: Path, partitions: int) -> Iterator[Running]:
+def wallet(folder: Path, partitions: int, **settings: str) -> Iterator[Running]:
     """Run the embedded stack; the caller's other `EWALLET_*` variables stay in force."""
     port = free_port()
     environment = {
@@ -33,6 +33,7 @@ def wallet(folder: Path, partitions: int) -> Iterator[Running]:
         "EWALLET_HTTP_HOST": "127.0.0.1",
         "EWALLET_HTTP_PORT": str(port),
         "EWALLET_PARTITIONS": str(partitions),
+        **settings,
     }
     command: list[str | Path] = [Path(sys.executable).with_name("ewallet"), "up"]
     log = folder / "ewallet.log"
@@ -58,6 +59,14 @@ def pids_of(role: str, root: int) -> list[int]:
     """Return the processes of a role below `root`, in rising order."""
     below = descendants([root], running_processes())
     return sorted(pid for pid in below if role_of(arguments(pid)) == role)
+
+
+def coordinator_pid(root: int) -> int:
+    """Return the writer that leads the coordinator alone, below `root`."""
+    for pid in pids_of("writer", root):
+        if b"EWALLET_WRITES=coordinator" in Path(f"/proc/{pid}/environ").read_bytes():
+            return pid
+    raise BenchError("the wallet has no coordinator in a process of its own")
 
 
 def _nats_server_version(root: int) -> str:

@@ -1,8 +1,10 @@
 """Events: recorded facts, past tense. A journal is a sequence of these and nothing else.
 
 Tags and field order stand in journals for ever: never reuse a tag, only append fields.
-Every command causes exactly one event, accepted or not, in the order in which the commands of an
-account came. A step causes one event the first time, and none when it comes again.
+A command causes one event, accepted or not; or none if there is no room for it, and then it comes
+again. Commands are decided in their order, but for those that wait until an account that they need
+is unlocked: commands that don't need it pass them. A step causes one event the first time, and none
+when it comes again.
 """
 
 from msgspec import Struct

@@ -66,8 +66,8 @@ class EventFrame(Struct, frozen=True, array_like=True):
     """Sequence of the first event; the others follow without a gap."""
     prev_hash: bytes
     command_sequence: int
-    """Stream sequence of the last queued frame that was taken, 0 before the first. The last source
-    names that frame, unless its sender id is empty."""
+    """Sequence in the queue of the last frame that was taken from it, 0 before the first. The last
+    source names that frame, unless its sender id is empty."""
     sources: list[Source]
     """In order; their counts add up to the number of events."""
     events: list[Event]

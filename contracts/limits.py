@@ -43,6 +43,10 @@ is dropped and sent again by who sent it."""
 DUE_EVENTS_MAX: Final = 512
 """Events of one group that only the time causes: the rest of them come with the next group."""
 
+UNFINISHED_TRANSFERS_MAX: Final = 16_384
+"""Transfers that one party may have under way. What would start another is dropped, and comes
+again."""
+
 EVENT_FRAME_EVENTS_MAX: Final = 2_048
 """Events that a writer appends in one frame."""
 
@@ -66,11 +70,14 @@ RESEND_AFTER_MS: Final = 1_000
 TICK_MS: Final = 500
 """How often a writer lets time pass in a party that waits for others."""
 
-RESEND_TICKS: Final = 2
-"""A step is sent again when so many ticks passed without its answer."""
+RESEND_TICKS: Final = (2, 4)
+"""A step is sent again when so many ticks passed without its answer,"""
+RESEND_TICKS_MAX: Final = 8
+"""and then each time so many have passed. A queue keeps it while nobody reads, so few get lost."""
 
-PARTY_ANSWER_MS_MAX: Final = 5_000
-"""How long the coordinator waits for tries and votes before it asks both sides to give up."""
+PARTY_ANSWER_TICKS_MAX: Final = 10
+"""After so many ticks without a try or vote the coordinator asks both sides to give up. Ticks, not
+time: while there is no coordinator, nobody is late."""
 
 HOLD_MS: Final = 30_000
 """How long a hold lasts unless it is captured or released before."""
@@ -88,7 +95,8 @@ ENTRY_BYTES_MAX: Final = 3 * (ID_LENGTH_MAX + 2) + 128
 assert max(COMMAND_FRAME_COMMANDS_MAX, STEP_FRAME_STEPS_MAX) <= GROUP_COMMANDS_MAX
 assert GROUP_COMMANDS_MAX + WAITING_COMMANDS_MAX + DUE_EVENTS_MAX <= EVENT_FRAME_EVENTS_MAX
 assert STEP_FRAME_STEPS_MAX * COMMAND_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX
-assert RESEND_TICKS * TICK_MS < PARTY_ANSWER_MS_MAX < HOLD_MS
+assert max(RESEND_TICKS) < RESEND_TICKS_MAX < PARTY_ANSWER_TICKS_MAX
+assert PARTY_ANSWER_TICKS_MAX * TICK_MS < HOLD_MS
 assert COMMAND_FRAME_COMMANDS_MAX * COMMAND_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX
 assert EVENT_FRAME_EVENTS_MAX * EVENT_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX
 assert EVENT_FRAME_EVENTS_MAX * RESULT_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX

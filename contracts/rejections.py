@@ -1,8 +1,8 @@
 """Why a command was refused: expected outcomes, recorded in the journal as values.
 
 The numbers stand in journals for ever: never renumber, only add. Their order is the precedence
-of the checks: of several reasons the smallest number is given, so that a retry that changes
-nothing sees the same reason.
+of one partition's checks: of several reasons that it knows, the smallest number is given. Between
+partitions the first that refuses says why.
 """
 
 from enum import IntEnum

@@ -49,5 +49,8 @@ class StepAnswered(Struct, frozen=True, array_like=True, tag=3):
 class Tick(Struct, frozen=True, array_like=True, tag=4):
     """Time passes: what is due is done, what was not answered is sent again."""
 
+    epoch: int
+    """Of the reign in which it was sent; in a later one it says nothing."""
+
 
 StepMessage = Coordinate | TakeStep | StepAnswered | Tick

@@ -64,7 +64,12 @@ def permissions_of_roles(partition_count: int) -> Mapping[Role, Permissions]:
 
 
 def _writer(partitions: Sequence[int]) -> Permissions:
-    """One writer process is every party: a step that others could send would make money."""
+    """What any writer process needs, whichever parties it leads.
+
+    Nobody else sends steps: a forged credit would make money. A reply subject is not checked by
+    NATS, so a taken-over role may let an acknowledgement land on any subject: as a step or a frame
+    it does not decode, in a journal it costs the writer a rebuild.
+    """
     all_parties = parties(len(partitions))
     streams = [
         stream

@@ -36,7 +36,7 @@ from proxy.ports import AccountsQuery, GatewayStatus, NoAnswer, NoRoom
 _log = logging.getLogger(__name__)
 
 _FRAMES_IN_FLIGHT_MAX: Final = 4
-"""Of a partition. While so many are out, what arrives gathers and leaves together."""
+"""Of a partition. While so many are out, for 50 ms at most, what arrives leaves together."""
 _STATUS_WAIT_S: Final = 0.3
 _QUERY_GRACE_MS: Final = 1_000
 """A reader answers within the wait it was given; this is for the way there and back."""

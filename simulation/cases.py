@@ -13,7 +13,7 @@ EMPTY_CANCEL: Final = "empty cancel"
 SUSPENDED_TRY: Final = "suspended try"
 DUPLICATE_CONFIRM: Final = "duplicate confirm"
 HOLD_EXPIRED: Final = "hold expired"
-STALE_FRAME: Final = "deposed writer's frame accepted"
+STALE_FRAME: Final = "stored frame that does not chain"
 TIMED_OUT: Final = "coordination timed out"
 
 

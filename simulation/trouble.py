@@ -10,7 +10,8 @@ from random import Random
 from typing import Final
 
 from contracts.limits import HOLD_MS
-from simulation.processes import Process, WriterProcess
+from contracts.parties import parties
+from simulation.processes import PARTITION_COUNT, Process, WriterProcess
 from simulation.world import Appended, World
 
 _SPLIT_S: Final = (0.05, 0.5, 3.0, 9.0)
@@ -38,6 +39,7 @@ class Trouble:
             (4, self._depose),
             (2, self._crash_server),
             (2, self._jump_clock),
+            (1, self._repeat_frame),
         ]
         self._is_over = False
         world.listeners.append(self._after_message)
@@ -119,6 +121,10 @@ class Trouble:
 
     def _jump_clock(self) -> None:
         self._world.jump_clock(self._chance.choice(_JUMP_S))
+
+    def _repeat_frame(self) -> None:
+        party = self._chance.choice(parties(PARTITION_COUNT))
+        self._world.repeat_frame(party, self._chance)
 
     def _length_s(self, lengths: tuple[float, ...]) -> float:
         return self._chance.choice(lengths) * (0.5 + self._chance.random())

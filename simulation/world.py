@@ -15,7 +15,7 @@ from broker.memory_broker import MemoryServer
 from broker.memory_jetstream import Stream
 from broker.port import BrokerFault, StoredMessage
 from contracts.parties import COORDINATOR, parties
-from contracts.subjects import queue_stream
+from contracts.subjects import journal_stream, journal_subject, queue_stream
 from reader.ports import ReaderUnfit
 from runtime.process import Fault, Unfit
 from simulation.books import Violated
@@ -163,6 +163,14 @@ class World:
         self.faults["clock forward" if by_s > 0 else "clock back"] += 1
         self.story.tell(f"the broker's clock jumps by {by_s:.3f} s")
         self.clock_skew_s += by_s
+
+    def repeat_frame(self, party: int, chance: Random) -> None:
+        """Let a frame that a journal holds come again at its end, as a lost writer's might."""
+        stream = self.server.streams.get(journal_stream(party))
+        if stream is not None and stream.messages:
+            self.faults["journal frame repeated"] += 1
+            self.story.tell(f"an old frame of {stream.name} comes again")
+            self.server.publish(journal_subject(party), chance.choice(stream.messages).data)
 
     # --- inside ---
 

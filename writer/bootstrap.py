@@ -24,7 +24,7 @@ from writer.config import read_writer_settings
 from writer.core.coordinator import Coordinator
 from writer.core.idempotency import FINGERPRINT_KEY_BYTES
 from writer.core.partition import Partition
-from writer.service.party import PartyWriter
+from writer.service.party import PartyWriter, R
 from writer.service.steps import StepSender
 
 _random_key: Final = partial(secrets.token_bytes, FINGERPRINT_KEY_BYTES)
@@ -83,35 +83,25 @@ def make_writers(
         return stack.enter_context(closing(Witness(path)))
 
     steps = StepSender(broker, writer_id)
+
+    def party_writer(party: int, rules: Callable[[int, SlotMap], R]) -> PartyWriter[R]:
+        return PartyWriter(
+            broker,
+            party,
+            partial(rules, party, slots),
+            steps=steps,
+            writer_id=writer_id,
+            witness=witness(party),
+            fresh_key=fresh_key,
+        )
+
+    partitions = [number for number in range(slots.partition_count) if number in led]
+    coordinators = [COORDINATOR] if COORDINATOR in led else []
     return Writers(
         id=writer_id,
         steps=steps,
-        partitions=[
-            PartyWriter(
-                broker,
-                number,
-                partial(Partition, number, slots),
-                steps=steps,
-                writer_id=writer_id,
-                witness=witness(number),
-                fresh_key=fresh_key,
-            )
-            for number in range(slots.partition_count)
-            if number in led
-        ],
-        coordinators=[
-            PartyWriter(
-                broker,
-                number,
-                partial(Coordinator, number, slots),
-                steps=steps,
-                writer_id=writer_id,
-                witness=witness(number),
-                fresh_key=fresh_key,
-            )
-            for number in (COORDINATOR,)
-            if number in led
-        ],
+        partitions=[party_writer(number, Partition) for number in partitions],
+        coordinators=[party_writer(number, Coordinator) for number in coordinators],
     )
 
 

@@ -150,7 +150,10 @@ def _oldest(party: WriterPartition | WriterCoordinator) -> str | None:
 
 
 def missing_parts(overview: Overview) -> list[FieldProblem]:
-    """What keeps the wallet from working; empty when it is ready."""
+    """What keeps the wallet from working; empty when it is ready.
+
+    Without a coordinator most transfers work, so `/wallet/status` alone says that there is none.
+    """
     if not overview["is_connected"]:
         detail = "This proxy has no connection to its broker."
         return [{"field": "broker", "code": "not_connected", "detail": detail}]
@@ -161,7 +164,4 @@ def missing_parts(overview: Overview) -> list[FieldProblem]:
             missing.append({"field": name, "code": "no_writer", "detail": "It has no writer."})
         if not part["readers"]:
             missing.append({"field": name, "code": "no_reader", "detail": "It has no reader."})
-    if not overview["coordinators"]:
-        detail = "Transfers between partitions have no coordinator."
-        missing.append({"field": "coordinator", "code": "no_coordinator", "detail": detail})
     return missing

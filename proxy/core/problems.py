@@ -166,7 +166,8 @@ BALANCE_LIMIT_EXCEEDED: Final = ProblemKind(
     "balance_limit_exceeded",
     422,
     "Balance limit exceeded",
-    "The payee's balance would exceed what an account can hold.",
+    "The payee's balance, or what is set aside on either account, would exceed what an account"
+    " can hold.",
 )
 HOLD_EXPIRED: Final = ProblemKind(
     "hold_expired",

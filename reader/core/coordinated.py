@@ -26,7 +26,7 @@ ASKERS_MAX: Final = 64
 """Requests that are remembered for one outcome, the newest ones: a proxy asks again each second for
 what it still holds, so who is forgotten is told a second later."""
 
-_POSTED_BY_STEP: Final[Mapping[Step, int]] = {
+POSTED_BY_STEP: Final[Mapping[Step, int]] = {
     Step.DEBIT: -1,
     Step.CREDIT: 1,
     Step.CONFIRM_CREDIT: 1,
@@ -34,7 +34,7 @@ _POSTED_BY_STEP: Final[Mapping[Step, int]] = {
 }
 """What a taken step does to the posted balance of its side's account, in amounts; otherwise 0."""
 
-_POSTED_BY_OUTCOME: Final[Mapping[Step, int]] = {
+POSTED_BY_OUTCOME: Final[Mapping[Step, int]] = {
     Step.REFUND: 1,
     Step.CONFIRM_DEBIT: -1,
     Step.COMMIT_DEBIT: -1,
@@ -69,7 +69,7 @@ class Unfinished:
         """One more request is owed the outcome."""
         self.askers.append((sender_id, request_number, repeated))
         if len(self.askers) > ASKERS_MAX:
-            del self.askers[0]
+            del self.askers[1]  # never the first: it is the one that is told nothing was repeated
 
 
 class CoordinatedTransfers:
@@ -159,7 +159,7 @@ class CoordinatedTransfers:
         start = transfer.start
         if transfer.is_held:
             self._accounts.hold(start.account, -start.amount_minor, sequence)
-        moved_minor = start.amount_minor * _POSTED_BY_OUTCOME.get(event.step, 0)
+        moved_minor = start.amount_minor * POSTED_BY_OUTCOME.get(event.step, 0)
         outcome = self._went_on(
             transfer,
             sequence,
@@ -179,7 +179,7 @@ class CoordinatedTransfers:
     def _step_taken(
         self, event: StepTaken, sequence: int, at_ms: int, _request_number: int
     ) -> None:
-        moved_minor = event.amount_minor * _POSTED_BY_STEP.get(event.step, 0)
+        moved_minor = event.amount_minor * POSTED_BY_STEP.get(event.step, 0)
         if event.step in CREDIT_STEPS:
             self._credited(event, sequence, at_ms, None, moved_minor)
             return

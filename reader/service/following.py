@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Callable
+from itertools import islice
 
 from broker.port import Broker, Disconnected, Following, StoredMessage
 from broker.witness import Witness
 from contracts.chain import Unchained, follow
 from contracts.frames import RESULT_FRAME, EventFrame, ResultFrame
+from contracts.limits import EVENT_FRAME_EVENTS_MAX
 from contracts.results import Result
 from contracts.subjects import journal_stream, result_subject
 from reader.core.projection import Projection
@@ -85,9 +87,12 @@ class Follower:
         await self._storing.added()
 
     async def _push(self, broker: Broker, proxy_id: str, results: list[Result]) -> None:
-        frame = ResultFrame(partition=self._partition, results=results)
-        try:
-            await broker.publish(result_subject(proxy_id), RESULT_FRAME.encode(frame))
-        except Disconnected:
-            # The proxy sends its commands again, and their repeats are answered then.
-            _log.warning("partition %s: results for %s not pushed", self._partition, proxy_id)
+        """Push in frames that are small enough: a finished transfer may answer many requests."""
+        rest = iter(results)
+        while of_frame := list(islice(rest, EVENT_FRAME_EVENTS_MAX)):
+            frame = ResultFrame(partition=self._partition, results=of_frame)
+            try:
+                await broker.publish(result_subject(proxy_id), RESULT_FRAME.encode(frame))
+            except Disconnected:
+                # The proxy sends its commands again, and their repeats are answered then.
+                _log.warning("partition %s: results for %s not pushed", self._partition, proxy_id)

@@ -33,8 +33,8 @@ def test_a_stall_is_the_longest_silence_that_ends_after_the_death() -> None:
 
 
 def test_the_timeline_counts_answers_per_100_ms_from_a_second_before() -> None:
-    seen = stall([*steady(98, DIED_S), *steady(DIED_S + 0.5, DIED_S + 5)], DIED_S)
-    assert seen.timeline == [10] * 10 + [0] * 5 + [10] * 35
+    seen = stall([*steady(98, DIED_S), *steady(DIED_S + 0.5, DIED_S + 8)], DIED_S)
+    assert seen.timeline == [10] * 10 + [0] * 5 + [10] * 65
 
 
 def test_speed_that_never_comes_back_is_told() -> None:

@@ -272,10 +272,8 @@ async def test_the_wallet_is_ready_only_with_all_its_parts(open_wallet: Any) -> 
             ("partition.1", "no_writer")
         ]
         wallet.gateway.missing_writers, wallet.gateway.has_coordinator = set(), False
-        answer = await wallet.get("/readyz")
-        assert [(e["field"], e["code"]) for e in answer["body"]["errors"]] == [
-            ("coordinator", "no_coordinator")
-        ]
+        assert (await wallet.get("/readyz"))["status"] == 200, "most transfers work without it"
+        assert (await wallet.get("/wallet/status"))["body"]["coordinators"] == []
         assert (await wallet.get("/healthz"))["body"] == {"status": "ok"}
         wallet.gateway.is_connected = False
         answer = await wallet.get("/readyz")

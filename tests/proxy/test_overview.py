@@ -100,7 +100,6 @@ def test_every_missing_part_is_named() -> None:
     assert [(part["field"], part["code"]) for part in missing_parts(found)] == [
         ("partition.0", "no_writer"),
         ("partition.1", "no_reader"),
-        ("coordinator", "no_coordinator"),
     ]
 
 

@@ -16,10 +16,17 @@ from contracts.events import (
     TransferRepeated,
     TransferStarted,
 )
-from contracts.limits import AMOUNT_MINOR_MAX, HOLD_MS, PARTY_ANSWER_MS_MAX, WAITING_COMMANDS_MAX
+from contracts.frames import EVENT_FRAME
+from contracts.limits import (
+    AMOUNT_MINOR_MAX,
+    DUE_EVENTS_MAX,
+    HOLD_MS,
+    UNFINISHED_TRANSFERS_MAX,
+    WAITING_COMMANDS_MAX,
+)
 from contracts.parties import COORDINATOR
 from contracts.rejections import Rejection
-from contracts.steps import StepAnswered, TakeStep
+from contracts.steps import StepAnswered, TakeStep, Tick
 from tests.writer.world import World, opened, outcomes, shake, transfer
 from writer.core.coordination import FINAL, GIVING_UP, MOVES, WAYS
 
@@ -223,7 +230,7 @@ def test_a_cancel_may_overtake_its_try_which_then_comes_to_nothing(
         if world.bag:
             world.deliver()
     assert suspended is not None
-    world.pass_time(PARTY_ANSWER_MS_MAX)  # the coordinator gives up
+    world.give_up()
     world.bag = [each for each in world.bag if getattr(each.message, "step", None) is not asks]
     world.deliver(gives_up)
     world.bag.clear()
@@ -402,6 +409,78 @@ def test_the_coordinator_dies_in_each_phase_of_each_way_and_goes_on() -> None:
     } - reached
     # Reached only by other orders of messages: the simulation counts them.
     assert len(missing) <= 8, missing
+
+
+def test_a_coordinator_that_was_away_gives_nobody_up_before_asking() -> None:
+    """A failover must look like latency: its own absence is nobody's delay."""
+    for way in (Coordination.TCC, Coordination.TWO_PHASE_COMMIT):
+        world = World(2)
+        ids = opened(world, alice=0, bob=1)
+        world.command(transfer(ids["alice"], ids["bob"], 30, way=way))
+        begin = world.bag.pop()
+        world.now_ms += 60_000
+        stale = [Tick(world.machines[COORDINATOR].tip.epoch) for _ in range(240)]
+        world.restart(COORDINATOR)
+        world.step(COORDINATOR, begin.message, *stale)
+        world.settle()
+        assert outcomes(world, ids["alice"]) == [None]
+
+
+def test_many_holds_that_end_at_once_end_in_frames_of_bounded_size() -> None:
+    world = World(2)
+    ids = opened(world, bob=1)
+    rich = world.account("rich-with-a-long-name-" + "x" * 30, 0)
+    world.command(OpenAccount(rich, "USD", AMOUNT_MINOR_MAX))
+    count = 3 * DUE_EVENTS_MAX
+    for number in range(count):
+        name = f"{number:04}" + "n" * 60
+        world.command(transfer(rich, ids["bob"], 1, name, Coordination.TCC))
+        world.step(0, TakeStep(Step.TRY_DEBIT, rich, ids["bob"], 1, "USD", name, COORDINATOR))
+    world.bag.clear()
+    world.now_ms += HOLD_MS
+    epoch = world.machines[0].tip.epoch
+    for _ in range(2):  # a frame may come late: each lets the time pass
+        world.step(0, *[Tick(epoch) for _ in range(500)])
+    frames = [EVENT_FRAME.decode(data) for data in world.journals[0][-2:]]
+    assert [len(frame.events) for frame in frames] == [DUE_EVENTS_MAX, DUE_EVENTS_MAX]
+    assert [len(frame.sources) for frame in frames] == [2, 2]
+
+
+@pytest.mark.parametrize("way", [Coordination.CHOREOGRAPHY, Coordination.TCC])
+def test_what_is_under_way_is_bounded(way: Coordination, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("writer.core.machine.UNFINISHED_TRANSFERS_MAX", 10)
+    assert UNFINISHED_TRANSFERS_MAX > 10
+    world = World(2)
+    ids = opened(world, alice=0, bob=1, carol=0)
+    sent = [transfer(ids["alice"], ids["bob"], 1, f"t{number}", way) for number in range(12)]
+    started = [event for each in sent for event in world.command(each)]
+    assert len(started) == 10
+    assert len(world.command(sent[0])) == 1, "a repeat is noted"
+    assert len(world.command(transfer(ids["alice"], ids["carol"], 1, "near"))) == 1
+    world.settle()
+    assert len([event for each in sent for event in world.command(each)]) == 12
+    world.settle()
+    assert world.columns(ids["bob"])[0] == 12
+
+
+def test_what_was_decided_before_needs_no_lock() -> None:
+    world = World(2)
+    ids = opened(world, alice=0, bob=1, carol=0)
+    near = transfer(ids["alice"], ids["carol"], 5, "near")
+    far = transfer(ids["bob"], ids["alice"], 5, "far")
+    world.command(near)
+    world.command(far)
+    credit = world.bag[0]
+    world.settle()
+    world.command(transfer(ids["alice"], ids["bob"], 60, way=Coordination.TWO_PHASE_COMMIT))
+    while not world.partitions()[0].sides.locked_rows:
+        world.deliver()
+    (again,) = world.command(near)
+    assert isinstance(again, TransferRepeated)
+    before = len(world.bag)
+    assert world.step(credit.party, credit.message) == []
+    assert len(world.bag) == before + 1, "the credit is answered again"
+    world.settle()
 
 
 # --- the tables themselves ---

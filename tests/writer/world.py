@@ -11,6 +11,7 @@ from contracts.commands import Command, OpenAccount, Transfer
 from contracts.coordination import Coordination, Step
 from contracts.events import Event, TransferFinished
 from contracts.frames import EVENT_FRAME, CommandFrame, StepFrame
+from contracts.limits import PARTY_ANSWER_TICKS_MAX
 from contracts.parties import COORDINATOR, parties
 from contracts.partitioning import SlotMap
 from contracts.rejections import Rejection
@@ -99,11 +100,20 @@ class World:
     def pass_time(self, milliseconds: int) -> list[Event]:
         """Let the broker's clock go on and everybody know."""
         self.now_ms += milliseconds
-        return [event for party in self.machines for event in self.step(party, Tick())]
+        return [event for party in self.machines for event in self.tick(party)]
+
+    def tick(self, party: int) -> list[Event]:
+        """Let a party know that time passes."""
+        return self.step(party, Tick(self.machines[party].tip.epoch))
+
+    def give_up(self) -> None:
+        """Let so many ticks pass that the coordinator waits no longer."""
+        for _ in range(PARTY_ANSWER_TICKS_MAX + 1):
+            self.tick(COORDINATOR)
 
     def settle(self) -> None:
         """Let time pass and messages arrive until nothing is unfinished."""
-        for _ in range(100):
+        for _ in range(200):
             self.deliver_all()
             if self.is_settled():
                 return

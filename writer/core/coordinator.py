@@ -21,14 +21,14 @@ from contracts.events import (
     Event,
     StepAnswerRecorded,
 )
-from contracts.limits import DUE_EVENTS_MAX, PARTY_ANSWER_MS_MAX, RESEND_TICKS
+from contracts.limits import DUE_EVENTS_MAX, PARTY_ANSWER_TICKS_MAX
 from contracts.partitioning import SlotMap
 from contracts.rejections import Rejection
 from contracts.steps import Coordinate, StepAnswered, TakeStep, Tick
 from writer.core.coordination import WAYS, Lifecycle
 from writer.core.idempotency import Outcomes
 from writer.core.rules import Message, Outgoing
-from writer.core.sides import Name, content_of
+from writer.core.sides import Name, content_of, late
 
 
 class Running(Struct):
@@ -59,8 +59,8 @@ class Coordinator:
         self.running: dict[Name, Running] = {}
         """Oldest first."""
         self.released: list[int] = []
-        self._deadlines_ms: dict[Name, int] = {}
-        """When to give up what can be given up, Unix ms; in that order."""
+        self._overdue: dict[Name, None] = {}
+        """What is to be given up as soon as there is room for the events."""
 
     @property
     def fingerprint_key(self) -> bytes | None:
@@ -79,14 +79,13 @@ class Coordinator:
         oldest = next(iter(self.running.values()), None)
         return 0 if oldest is None else oldest.begun_at_ms
 
-    def due(self, at_ms: int) -> list[Event]:
-        """See Rules: who waited too long for tries or votes gives up."""
-        events: list[Event] = []
-        for name, deadline_ms in islice(self._deadlines_ms.items(), DUE_EVENTS_MAX):
-            if deadline_ms > at_ms:
-                break
-            events.append(CoordinationTimedOut(*name))
-        return events
+    def due(self, _at_ms: int) -> list[Event]:
+        """See Rules: what waited too long for tries or votes is given up."""
+        return [CoordinationTimedOut(*name) for name in islice(self._overdue, DUE_EVENTS_MAX)]
+
+    def starts(self, message: Message) -> bool:
+        """See Rules."""
+        return isinstance(message, Coordinate) and self.decide(message) is not None
 
     def waits_for(self, _message: Message) -> None:
         """See Rules: nothing ever waits here."""
@@ -142,16 +141,13 @@ class Coordinator:
         assert way is not None, "only ways with a lifecycle come here"
         phase = way.first(event.from_account_id, event.to_account_id)
         self.running[name] = Running(*content_of(event), event.coordination, phase, at_ms)
-        if phase in way.timeouts:
-            self._deadlines_ms[name] = at_ms + PARTY_ANSWER_MS_MAX
 
     def _enter(self, running: Running, phase: Enum, sequence: int) -> None:
         """Go to the next phase, perhaps the last."""
         name = (running.from_account_id, running.transaction_id)
         running.phase = phase
         running.ticks = 0
-        if phase not in _lifecycle(running).timeouts:
-            self._deadlines_ms.pop(name, None)
+        self._overdue.pop(name, None)
         if phase is _lifecycle(running).finished:
             del self.running[name]
             self.outcomes.remember(running, sequence, running.reason)
@@ -162,22 +158,29 @@ class Coordinator:
             running = self.running.get((event.from_account_id, event.transaction_id))
             return () if running is None else self._ask(running, again=False)
         if isinstance(message, Tick):
-            return self._ask_again(RESEND_TICKS)
+            return self._tick()
         return ()
 
     def unanswered(self) -> Iterable[Outgoing]:
         """See Rules."""
-        return self._ask_again(0)
+        return self._ask_again(self.running.values())
 
-    def _ask_again(self, ticks: int) -> list[Outgoing]:
-        """Let a tick pass, and ask anew what was asked so many of them ago."""
-        asked: list[Outgoing] = []
-        for running in self.running.values():
-            running.ticks += 1
-            if running.ticks >= ticks:
-                running.ticks = 0
-                asked += self._ask(running, again=True)
-        return asked
+    def check(self) -> None:
+        """See Rules: it has no money."""
+
+    def _tick(self) -> list[Outgoing]:
+        """Note what waits too long, and ask again."""
+        asked_again = [running for running in self.running.values() if late(running)]
+        for name, running in self.running.items():
+            if (
+                running.ticks >= PARTY_ANSWER_TICKS_MAX
+                and running.phase in _lifecycle(running).timeouts
+            ):
+                self._overdue[name] = None
+        return self._ask_again(asked_again)
+
+    def _ask_again(self, waiting: Iterable[Running]) -> list[Outgoing]:
+        return [asked for running in waiting for asked in self._ask(running, again=True)]
 
     def _ask(self, running: Running, *, again: bool) -> list[Outgoing]:
         """Ask for the steps of the present phase, all of them or those that were not asked for."""

@@ -16,7 +16,8 @@ from msgspec import Struct
 from contracts.chain import Chained, Tip, Unchained, advanced, follow, genesis
 from contracts.events import EpochOpened, Event
 from contracts.frames import EVENT_FRAME, CommandFrame, EventFrame, Source, StepFrame
-from contracts.limits import WAITING_COMMANDS_MAX
+from contracts.limits import DUE_EVENTS_MAX, UNFINISHED_TRANSFERS_MAX, WAITING_COMMANDS_MAX
+from contracts.steps import Tick
 from writer.core.rules import Message, Outgoing, Rules
 
 
@@ -55,6 +56,8 @@ class Decision(Struct, frozen=True):
     """None: nothing happened that belongs into the journal."""
     tip: Tip
     """The journal's tip once the frame is in it."""
+    at_ms: int
+    """The latest time in the group, Unix ms."""
     outgoing: list[Outgoing]
     """To be sent when this frame, and every one before it, is durable."""
 
@@ -97,8 +100,8 @@ class _Draft:
         run = self._runs[-1] if self._runs else None
         if (
             run is not None
-            and run.first_number + run.count == number
             and run.sender_id == sender_id
+            and (run.first_number + run.count == number or not sender_id)
             and run.at_ms == self.at_ms
         ):
             run.count += 1
@@ -152,16 +155,18 @@ class Machine(Generic[R]):
         The group holds at least one frame, and GROUP_COMMANDS_MAX messages at most.
         """
         draft = _Draft(self.tip)
+        due_left = DUE_EVENTS_MAX
         for queued in group:
             draft.pass_time(queued.at_ms)
-            for event in self.rules.due(draft.at_ms):
+            for event in self.rules.due(draft.at_ms)[:due_left]:
+                due_left -= 1
                 self._evolve(draft, event, "", 0)
                 draft.outgoing += self.rules.after(None, event)
             sender_id, first_number = queued.frame.sender_id, queued.frame.first_number
             for number, message in enumerate(queued.messages, first_number):
                 self._take(draft, message, sender_id, number)
         if not draft.events:
-            return Decision(data=None, tip=self.tip, outgoing=draft.outgoing)
+            return Decision(None, self.tip, draft.at_ms, draft.outgoing)
         for queued in reversed(group):
             if queued.sequence:
                 frame = queued.frame
@@ -188,6 +193,10 @@ class Machine(Generic[R]):
 
     def _take(self, draft: _Draft, message: Message, sender_id: str, number: int) -> None:
         rules = self.rules
+        if isinstance(message, Tick) and message.epoch != self.tip.epoch:
+            return  # of a reign that is over: since then nothing was late
+        if rules.unfinished_count >= UNFINISHED_TRANSFERS_MAX and rules.starts(message):
+            return
         awaited = rules.waits_for(message)
         if awaited is not None:
             self._defer(awaited, Waiting(message, sender_id, number))
@@ -205,13 +214,14 @@ class Machine(Generic[R]):
 
     def _defer(self, awaited: int, waiting: Waiting) -> None:
         """Keep a message for later; without room it is dropped, and comes again."""
-        queue = self._waiting.setdefault(awaited, {})
+        queue = self._waiting.get(awaited, {})
         key = (waiting.sender_id, waiting.message)
         if key not in queue:
             if self.waiting_count >= WAITING_COMMANDS_MAX:
                 return
             self.waiting_count += 1
         queue[key] = waiting
+        self._waiting[awaited] = queue
 
     def _let_go(self, draft: _Draft) -> None:
         """Decide what waited for what is released; some of it may have to wait on."""
@@ -243,4 +253,4 @@ class Machine(Generic[R]):
         )
         data = EVENT_FRAME.encode(frame)
         self.tip = advanced(self.tip, frame, data)
-        return Decision(data=data, tip=self.tip, outgoing=draft.outgoing)
+        return Decision(data, self.tip, draft.at_ms, draft.outgoing)

@@ -26,7 +26,6 @@ from contracts.events import (
     TransferRepeated,
     TransferStarted,
 )
-from contracts.limits import RESEND_TICKS
 from contracts.parties import COORDINATOR
 from contracts.partitioning import SlotMap
 from contracts.rejections import NOT_REMEMBERED, Rejection
@@ -35,7 +34,7 @@ from writer.core.accounts import Accounts
 from writer.core.coordination import WAYS, SideState
 from writer.core.idempotency import Outcomes
 from writer.core.rules import Message, Outgoing
-from writer.core.sides import Side, Sides, account_of, asked_again, content_of
+from writer.core.sides import Side, Sides, account_of, content_of, late, named
 
 
 class Partition:
@@ -72,6 +71,14 @@ class Partition:
         """See Rules: holds expire."""
         return self.sides.expired(at_ms)
 
+    def starts(self, message: Message) -> bool:
+        """See Rules."""
+        return (
+            isinstance(message, Transfer)
+            and not self._owns(message.to_account_id)
+            and self._decide_again(message) is None
+        )
+
     def waits_for(self, message: Message) -> int | None:
         """See Rules: what would use a locked account waits for its row.
 
@@ -82,8 +89,14 @@ class Partition:
         for account_id in self._used_by(message):
             row = self.sides.locked_row(account_id)
             if row is not None:
-                return row
+                return None if self._is_known(message) else row
         return None
+
+    def _is_known(self, message: Message) -> bool:
+        """Whether the message came before, so that it changes nothing any more."""
+        if isinstance(message, Transfer):
+            return self._decide_again(message) is not None
+        return isinstance(message, TakeStep) and self.outcomes.find(*named(message)) is not None
 
     def _used_by(self, message: Message) -> tuple[str, ...]:
         """The accounts that a message looks at or changes as if it were alone with them."""
@@ -91,8 +104,6 @@ class Partition:
             return (account_of(message),) if self.sides.may_refuse(message) else ()
         if not isinstance(message, Transfer):
             return ()
-        if self.sides.of((message.from_account_id, message.transaction_id)) is not None:
-            return ()  # under way: it will only be noted
         if self._owns(message.to_account_id):
             return message.from_account_id, message.to_account_id
         takes_money = WAYS[message.coordination].start.may_be_refused
@@ -155,12 +166,19 @@ class Partition:
             answer = self.sides.answer(message, event)
             return () if answer is None else (Outgoing(message.reply_to, answer),)
         if isinstance(message, Tick):
-            return self._asked_for(asked_again(self.sides.payers.values(), RESEND_TICKS))
+            return self._asked_for([side for side in self.sides.payers.values() if late(side)])
         return ()
 
     def unanswered(self) -> Iterable[Outgoing]:
         """See Rules."""
         return self._asked_for(self.sides.payers.values())
+
+    def check(self) -> None:
+        """See Rules: posted amounts and what left the partition sum to 0."""
+        sums = dict(self.sides.net_sent_minor)
+        for row, currency in enumerate(self.accounts.currency):
+            sums[currency] = sums.get(currency, 0) + self.accounts.posted_minor[row]
+        assert not any(sums.values()), f"money was made or lost: {sums}"
 
     def _asked_for(self, sides: Iterable[Side]) -> list[Outgoing]:
         """What payers' sides ask of others in their present states."""

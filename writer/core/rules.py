@@ -48,6 +48,10 @@ class Rules(Protocol):
         """What the time alone causes, DUE_EVENTS_MAX at most. To be evolved before the next."""
         ...
 
+    def starts(self, message: Message) -> bool:
+        """Whether the message would add to what is unfinished."""
+        ...
+
     def waits_for(self, message: Message) -> int | None:
         """What must be released before the message can be decided; None: nothing."""
         ...
@@ -69,4 +73,8 @@ class Rules(Protocol):
 
     def unanswered(self) -> Iterable[Outgoing]:
         """Everything that others still owe an answer to, as after a recovery."""
+        ...
+
+    def check(self) -> None:
+        """Assert what must hold after a replay."""
         ...

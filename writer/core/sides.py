@@ -4,15 +4,14 @@ Owns unfinished sides, holds and locks: how steps move them stands in the tables
 `coordination`. Knows no order and no clock: partition and machine settle those.
 """
 
-from collections.abc import Iterable
 from itertools import islice
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from msgspec import Struct
 
 from contracts.coordination import CREDIT_STEPS, Coordination, Step
 from contracts.events import Event, StepRefused, StepTaken, TransferFinished, TransferStarted
-from contracts.limits import DUE_EVENTS_MAX, HOLD_MS
+from contracts.limits import DUE_EVENTS_MAX, HOLD_MS, RESEND_TICKS, RESEND_TICKS_MAX
 from contracts.rejections import Rejection
 from contracts.steps import StepAnswered, TakeStep
 from writer.core.accounts import Accounts
@@ -40,6 +39,12 @@ class Side(Struct):
     started_at_ms: int
     ticks: int = 0
     """Since something was asked of another party; not a part of the state that events make."""
+
+
+class Ticking(Protocol):
+    """Who waits for another party."""
+
+    ticks: int
 
 
 class Sides:
@@ -265,12 +270,7 @@ def account_of(of: TakeStep | StepTaken) -> str:
     return of.to_account_id if of.step in CREDIT_STEPS else of.from_account_id
 
 
-def asked_again(sides: Iterable[Side], ticks: int) -> list[Side]:
-    """Let a tick pass for each side; those that have seen `ticks` of them start to count anew."""
-    late = []
-    for side in sides:
-        side.ticks += 1
-        if side.ticks >= ticks:
-            side.ticks = 0
-            late.append(side)
-    return late
+def late(asker: Ticking) -> bool:
+    """Let a tick pass; whether it is time to ask again for what it waits for."""
+    asker.ticks += 1
+    return asker.ticks in RESEND_TICKS or asker.ticks % RESEND_TICKS_MAX == 0

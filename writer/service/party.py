@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Generic, TypeVar
 
 from broker.port import Broker, BrokerFault, BrokerUnfit, Following, StoredMessage
@@ -30,7 +31,9 @@ from writer.service.steps import StepSender
 
 _log = logging.getLogger(__name__)
 
-_FRAMES_IN_FLIGHT_MAX: Final = 2
+_FRAMES_IN_FLIGHT_MAX: Final = 1
+_TICK_LOST_S: Final = 2.0
+"""A tick that is not back by then was lost with its queue."""
 _GATHERED_FRAMES_MAX: Final = 1_024
 _REBUILD_DELAY_S_FIRST: Final = 0.2
 _REBUILD_DELAY_S_MAX: Final = 5.0
@@ -88,6 +91,8 @@ class PartyWriter(Generic[R]):
         self._taken = asyncio.Event()
         self._room = asyncio.Semaphore(_FRAMES_IN_FLIGHT_MAX)
         self._has_unfinished = asyncio.Event()
+        self._ticked = asyncio.Event()
+        """The last tick has come out of the queue."""
         self.reigning = asyncio.Event()
 
     async def run(self) -> None:
@@ -131,7 +136,9 @@ class PartyWriter(Generic[R]):
         assert opened.data is not None, "an epoch is an event"
         self._journal_sequence = await (await self._append(opened.data))
         self._note_durable(opened, self._journal_sequence)
-        self._steps.send(opened.outgoing, opened.tip.at_ms)
+        # By the queue: what the tip's time is from may be long ago.
+        for each in opened.outgoing:
+            self._steps.send_by_queue(each.party, [each.message])
         self.epoch = machine.tip.epoch
         self._room = asyncio.Semaphore(_FRAMES_IN_FLIGHT_MAX)
         self._has_unfinished.set()
@@ -210,6 +217,7 @@ class PartyWriter(Generic[R]):
                         break
             finally:
                 await following.close()
+        machine.rules.check()
         if self._unwitnessed is not None:
             self._refuse_missing(machine.tip.sequence, self._unwitnessed.sequence)
         return machine
@@ -275,9 +283,14 @@ class PartyWriter(Generic[R]):
         async for messages in self._queue:
             self._gathered.extend(queued_frames(self.party, messages))
             self._arrived.set()
+            if not self._ticked.is_set() and any(map(self._is_own_tick, self._gathered)):
+                self._ticked.set()
             while len(self._gathered) > _GATHERED_FRAMES_MAX:
                 self._taken.clear()
                 await self._taken.wait()
+
+    def _is_own_tick(self, queued: QueuedFrame) -> bool:
+        return isinstance(queued.frame, StepFrame) and Tick(self.epoch) in queued.frame.steps
 
     def _arrive(self, frame: StepFrame, at_ms: int) -> None:
         """Gather steps that another party of this process sent."""
@@ -311,16 +324,23 @@ class PartyWriter(Generic[R]):
             if acknowledged is not None:
                 self._note_durable(decision, await acknowledged)
             self._room.release()
-            self._steps.send(decision.outgoing, decision.tip.at_ms)
+            self._steps.send(decision.outgoing, decision.at_ms)
 
     async def _let_time_pass(self) -> None:
-        """While anybody waits for another party, tell the rules that time passes."""
+        """While anybody waits for another party, tell the rules that time passes.
+
+        There is one tick under way at a time, or a stall would end in many that say the same.
+        """
         assert self._machine is not None
         while True:
             await self._has_unfinished.wait()
             await asyncio.sleep(TICK_MS / 1_000)  # noqa: TID251  # the timer that the rules lack
             if self._machine.rules.unfinished_count:
-                self._steps.send_by_queue(self.party, [Tick()])
+                self._ticked.clear()
+                self._steps.send_by_queue(self.party, [Tick(self.epoch)])
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_TICK_LOST_S):
+                        await self._ticked.wait()
             else:
                 self._has_unfinished.clear()
 

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from broker.port import StoredMessage
+from contracts.commands import Transfer
 from contracts.frames import COMMAND_FRAME, STEP_FRAME, CommandFrame, StepFrame, Undecodable
 from contracts.limits import COMMAND_BYTES_MAX, GROUP_COMMANDS_MAX, ID_LENGTH_MAX
 from contracts.parties import party_name
@@ -29,7 +30,7 @@ def queued_frames(party: int, messages: list[StoredMessage]) -> Iterator[QueuedF
 
 
 def decoded_frame(party: int, message: StoredMessage) -> CommandFrame | StepFrame | None:
-    """None for what nobody sends: other bytes, or ids whose characters take too many of them.
+    """None for what nobody sends: other bytes, no way, or ids that take too many bytes.
 
     Steps count on their own subject only, where the broker lets writers publish.
     """
@@ -39,6 +40,8 @@ def decoded_frame(party: int, message: StoredMessage) -> CommandFrame | StepFram
             return STEP_FRAME.decode(message.data)
         frame = COMMAND_FRAME.decode(message.data)
     except Undecodable:
+        return None
+    if any(isinstance(each, Transfer) and not each.coordination for each in frame.commands):
         return None
     bytes_max = len(frame.commands) * COMMAND_BYTES_MAX + ID_LENGTH_MAX + 32
     return frame if len(message.data) <= bytes_max else None

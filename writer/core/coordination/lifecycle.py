@@ -71,7 +71,7 @@ class Lifecycle(Struct, frozen=True):
     transitions: Mapping[tuple[Enum, Step, bool], Enum]
     """From (phase, answered step, whether it was taken). An answer that has no entry is late."""
     timeouts: Mapping[Enum, Enum]
-    """Where a phase goes when PARTY_ANSWER_MS_MAX has passed since the beginning."""
+    """Where a phase goes when PARTY_ANSWER_TICKS_MAX ticks brought no answer."""
     finished: Enum
 
 
