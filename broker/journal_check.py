@@ -19,9 +19,9 @@ from msgspec.structs import replace
 from broker.store_blocks import Record
 from broker.store_files import Damage, DamageKind, read_stream, stream_folders
 from broker.witness import WitnessDamaged, Witnessed, read_witness, witness_paths
-from contracts.chain import Chained, advanced, follow, genesis
+from contracts.chain import Chained, MadeByAnotherVersion, advanced, follow, genesis
 from contracts.frames import EVENT_FRAME, Undecodable
-from contracts.parties import COORDINATOR
+from contracts.parties import COORDINATOR, party_title
 from contracts.subjects import journal_stream, journal_subject
 
 _WHAT_TO_DO: Final = """\
@@ -60,9 +60,16 @@ def check_journals(store_dir: Path, data_dir: Path, parties: Iterable[int]) -> l
     """Check the journals in the store of a stopped server; no finding means all is well.
 
     store_dir is the server's own setting of that name, data_dir holds the witnesses. A journal
-    that does not exist is fine unless a witness saw it. Reads every byte: about 100 MB/s.
+    that does not exist is fine unless a witness saw it. Reads every byte: about 100 MB/s. Raise
+    MadeByAnotherVersion.
     """
-    return [finding for party in parties for finding in _check_journal(store_dir, data_dir, party)]
+    findings: list[Finding] = []
+    for party in parties:
+        try:
+            findings += _check_journal(store_dir, data_dir, party)
+        except MadeByAnotherVersion as error:
+            raise MadeByAnotherVersion(f"{party_title(party)}: {error}") from error
+    return findings
 
 
 def render(findings: Sequence[Finding]) -> str:

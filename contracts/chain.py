@@ -9,7 +9,14 @@ from hashlib import blake2b
 from msgspec import Struct
 
 from contracts.events import EpochOpened
-from contracts.frames import EVENT_FRAME, HASH_BYTES, EventFrame, Undecodable, frame_hash
+from contracts.frames import (
+    EVENT_FRAME,
+    HASH_BYTES,
+    EventFrame,
+    Undecodable,
+    frame_hash,
+    named_predecessor,
+)
 from contracts.parties import party_name
 
 
@@ -42,11 +49,26 @@ def genesis(party: int) -> Tip:
     return Tip(sequence=0, hash=seed, epoch=0, at_ms=0)
 
 
+class MadeByAnotherVersion(Exception):
+    """A frame follows the tip, but it holds what this version does not know.
+
+    To drop it, and all that follows it, would lose what was answered; the message says what to do.
+    """
+
+
 def follow(tip: Tip, data: bytes) -> Chained | Unchained:
-    """Take the next frame of a journal: decoded with its new tip, or why it does not count."""
+    """Take the next frame of a journal: decoded with its new tip, or why it does not count.
+
+    Raise MadeByAnotherVersion.
+    """
     try:
         frame = EVENT_FRAME.decode(data)
     except Undecodable as error:
+        if named_predecessor(data) == tip.hash:
+            raise MadeByAnotherVersion(
+                f"The journal goes on after sequence {tip.sequence} with what this version does"
+                f" not know ({error}). Nothing was changed. Run the version that wrote it."
+            ) from error
         return Unchained(f"undecodable: {error}")
     why = _why_unchained(tip, frame)
     if why is not None:

@@ -40,7 +40,7 @@ class Step(IntEnum):
     CREDIT = 2
     """Give the amount to the payee."""
     COMPLETE = 3
-    """The payee has it: the payer's side is done."""
+    """The payee has it: the payer's side, and with it the transfer, is done."""
     REFUND = 4
     """The payee refused: the payer gets the amount back."""
     TRY_DEBIT = 11
@@ -48,7 +48,7 @@ class Step(IntEnum):
     TRY_CREDIT = 12
     """Set room aside on the payee's account."""
     CONFIRM_DEBIT = 13
-    """Capture the hold: the point after which the transfer is done."""
+    """Capture the hold: the point of no return."""
     CONFIRM_CREDIT = 14
     CANCEL_DEBIT = 15
     """Release the hold; without one, see to it that none is placed later."""

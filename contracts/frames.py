@@ -111,6 +111,25 @@ EVENT_FRAME: Final = _Codec(EventFrame)
 RESULT_FRAME: Final = _Codec(ResultFrame)
 
 
+class _Outline(Struct, frozen=True, array_like=True):
+    """What any version's event frame begins with."""
+
+    epoch: int
+    first_sequence: int
+    prev_hash: bytes
+
+
+_OUTLINE: Final = msgspec.msgpack.Decoder(_Outline)
+
+
+def named_predecessor(data: bytes) -> bytes | None:
+    """The hash that an event frame names, whatever its events are; None for other bytes."""
+    try:
+        return _OUTLINE.decode(memoryview(data)[1:]).prev_hash
+    except msgspec.DecodeError:
+        return None
+
+
 def frame_hash(data: bytes) -> bytes:
     """The hash by which the next event frame names this one: BLAKE2b-256 of its bytes."""
     return blake2b(data, digest_size=HASH_BYTES).digest()

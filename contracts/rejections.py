@@ -20,6 +20,8 @@ class Rejection(IntEnum):
     """The account was opened with another currency or overdraft limit."""
     SAME_ACCOUNT = 40
     """Payer and payee are one account."""
+    CROSS_PARTITION_NOT_SUPPORTED = 50
+    """Payer and payee live in different partitions. No longer given; old journals hold it."""
     FROM_ACCOUNT_NOT_FOUND = 60
     TO_ACCOUNT_NOT_FOUND = 70
     CURRENCY_MISMATCH = 80
@@ -41,6 +43,7 @@ NOT_REMEMBERED: Final = frozenset(
     {
         Rejection.WRONG_PARTITION,
         Rejection.IDEMPOTENCY_CONFLICT,
+        Rejection.CROSS_PARTITION_NOT_SUPPORTED,
     }
 )
 """Refusals that do not use up the transaction id: the id keeps its first answer or stays free."""

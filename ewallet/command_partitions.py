@@ -57,7 +57,7 @@ class Measured(Struct, frozen=True):
 def partitions(*, seconds: float, url: str, timeout: float, as_json: bool) -> None:
     """Show accounts, events, load and slots of each partition, and the skew.
 
-    Skew is the largest value over the mean: 1 is perfectly even.
+    Skew is the largest value over the mean: 1 is perfectly even, and nothing has none.
     """
     measured = ask(url, timeout, lambda client: measure(client, seconds))
     click.echo(measured_json(measured) if as_json else measured_text(measured))
@@ -112,12 +112,18 @@ def measured_text(measured: Measured) -> str:
         )
         for each in measured.partitions
     ]
-    skews = f"accounts {_skew_text(measured.accounts_skew)}, load {_skew_text(measured.load_skew)}"
+    accounts = _skew_text([each.accounts for each in measured.partitions], "no accounts")
+    load = _skew_text([each.events_per_s for each in measured.partitions], "no events")
+    skews = f"accounts {accounts}, load {load}"
     return f"{render_table(PARTITIONS_HEADER, rows)}\nskew (largest / mean): {skews}"
 
 
-def _skew_text(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+def _skew_text(values: Sequence[float | None], nothing: str) -> str:
+    """Write the skew; `nothing` is what to say when all known values are 0, "-" means unknown."""
+    found = skew(values)
+    if found is not None:
+        return f"{found:.2f}"
+    return "-" if all(value is None for value in values) else f"- ({nothing})"
 
 
 def measured_json(measured: Measured) -> str:

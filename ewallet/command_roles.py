@@ -48,6 +48,12 @@ def proxy(**options: Any) -> None:
 
 @click.command()
 @_service_options
+@setting(
+    "--writes",
+    type=click.Choice(["all", "partitions", "coordinator"]),
+    default="all",
+    help="Which journals it writes; each journal has one writer.",
+)
 def writer(**options: Any) -> None:
     """Run one writer against an existing NATS."""
     _become(Role.WRITER, options)

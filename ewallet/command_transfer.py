@@ -5,7 +5,7 @@ import secrets
 import click
 
 from ewallet.asking import ask, client_options, print_json
-from ewallet.options import COORDINATION, IDENTIFIER
+from ewallet.options import COORDINATION, IDENTIFIER, setting
 
 
 @click.command()
@@ -16,7 +16,7 @@ from ewallet.options import COORDINATION, IDENTIFIER
 @click.option(
     "--transaction-id", type=IDENTIFIER, help="Names the transfer; made up and shown if unset."
 )
-@click.option(
+@setting(
     "--coordination",
     type=COORDINATION,
     help="How to make it all-or-nothing between partitions; the wallet's own way if unset.",

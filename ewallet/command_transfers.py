@@ -21,7 +21,7 @@ UNFINISHED_HEADER: Final = (
     "partition",
     "started",
     "age (ms)",
-    "last step",
+    "payer's last step",
 )
 
 
@@ -68,7 +68,11 @@ def transfer_text(found: RecordedTransfer) -> str:
 @click.option("--limit", type=click.IntRange(min=1), help="Show the oldest so many.")
 @client_options
 def unfinished_transfers(*, limit: int | None, url: str, timeout: float, as_json: bool) -> None:
-    """Show the transfers between partitions that have no outcome yet, oldest first."""
+    """Show the transfers between partitions that have no outcome yet, oldest first.
+
+    Ages are counted by the wallet's clock. Only the payer's steps are listed here; the payee may
+    be further: see `ewallet transfers show`.
+    """
     answer = ask(url, timeout, lambda client: client.unfinished_transfers(limit=limit))
     if as_json:
         print_json(answer.body)

@@ -5,6 +5,7 @@
 <data>/nats/             nats-server's store: the journals and the slot map
 <data>/nats.lock         held by the nats-server that runs on the store
 <data>/nats-server.conf  made anew at every start, with fresh passwords
+<data>/reader/           the read store, which is made anew from the journals when it is missing
 <data>/witness/          what the services remember about the journals, to notice damage
 <data>/logs/             one file per child process
 """

@@ -13,6 +13,7 @@ from typing import Final
 
 from broker.journal_check import check_journals
 from broker.journal_check import render as render_findings
+from contracts.chain import MadeByAnotherVersion
 from contracts.parties import parties
 from ewallet.child import Program
 from ewallet.data_folder import PRIVATE_FILE, DataFolder, try_lock, write_private
@@ -91,7 +92,10 @@ def check_store(folder: DataFolder, partitions: int) -> None:
     Warnings are logged. Raises Unfit with the findings when a journal is damaged:
     a server that is started on it would cut it off there and forget the rest.
     """
-    findings = check_journals(folder.store, folder.root, parties(partitions))
+    try:
+        findings = check_journals(folder.store, folder.root, parties(partitions))
+    except MadeByAnotherVersion as error:
+        raise Unfit(str(error)) from error
     if any(finding.refuses for finding in findings):
         raise Unfit(f"The journals are damaged.\n\n{render_findings(findings)}")
     if findings:

@@ -31,9 +31,11 @@ class Identifier(click.ParamType[str]):
 IDENTIFIER: Final = Identifier()
 
 COORDINATION: Final = click.Choice(
-    [name for way, name in COORDINATION_NAMES.items() if way is not Coordination.NONE]
+    [name for way, name in COORDINATION_NAMES.items() if way is not Coordination.NONE],
+    case_sensitive=False,
 )
-"""How a transfer between partitions is made all-or-nothing."""
+"""How a transfer between partitions is made all-or-nothing. As in the API's header, case does not
+matter; commands get the name as it stands here."""
 
 
 def setting(flag: str, **attributes: Any) -> Callable[[Command], Command]:

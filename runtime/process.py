@@ -17,6 +17,7 @@ import uvloop
 
 from broker.port import Broker, BrokerFault, BrokerUnfit
 from broker.witness import WitnessContradicted, WitnessDamaged, WitnessInUse
+from contracts.chain import MadeByAnotherVersion
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +32,14 @@ class Unfit(Exception):
     """The process must not run as things are; the message says what to do."""
 
 
-_UNFIT: Final = (Unfit, BrokerUnfit, WitnessContradicted, WitnessDamaged, WitnessInUse)
+_UNFIT: Final = (
+    Unfit,
+    BrokerUnfit,
+    MadeByAnotherVersion,
+    WitnessContradicted,
+    WitnessDamaged,
+    WitnessInUse,
+)
 
 
 class Fault(Exception):

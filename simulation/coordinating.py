@@ -101,10 +101,15 @@ class Coordinations:
             if way is Coordination.ORCHESTRATION:
                 check(Step.DEBIT in transfer.answers, "credited before the debit was recorded")
         elif step is Step.CONFIRM_CREDIT:
-            check(transfer.payer == "paid", f"confirmed while the payer's side is {transfer.payer}")
+            check(
+                transfer.payer == "captured",
+                f"confirmed while the payer's side is {transfer.payer}",
+            )
             check(Step.CONFIRM_DEBIT in transfer.answers, "confirmed before that was recorded")
         elif step in _COMMITS:
             check(self._may_commit(transfer), f"{step!r} before the decision was recorded")
+            if step is Step.COMMIT_DEBIT:
+                check(transfer.payee == "credited", "answered before the payee has the money")
         elif step in CANCELS:
             check(self._may_cancel(transfer), f"{step!r} without a reason on record")
 

@@ -44,7 +44,8 @@ PAYER: Final[dict[tuple[str, Step], Effect]] = {
     ("debited", Step.COMPLETE): Effect("paid", incoming=-1),
     ("debited", Step.REFUND): Effect("kept", posted=1, incoming=-1),
     ("started", Step.TRY_DEBIT): Effect("held", held=1),
-    ("held", Step.CONFIRM_DEBIT): Effect("paid", posted=-1, held=-1),
+    ("held", Step.CONFIRM_DEBIT): Effect("captured", posted=-1, held=-1),
+    ("captured", Step.COMPLETE): Effect("paid"),
     ("held", Step.CANCEL_DEBIT): Effect("kept", held=-1),
     ("held", Step.EXPIRE_DEBIT): Effect("kept", held=-1),
     ("started", Step.CANCEL_DEBIT): Effect("kept"),
@@ -73,7 +74,7 @@ CONFIRMS: Final = frozenset(
     {Step.CONFIRM_DEBIT, Step.CONFIRM_CREDIT, Step.COMMIT_DEBIT, Step.COMMIT_CREDIT}
 )
 
-MONEY_HAS_LEFT: Final = frozenset({"debited", "paid"})
+MONEY_HAS_LEFT: Final = frozenset({"debited", "captured", "paid"})
 """States of the payer's side in which the amount is not on its account."""
 
 ENDED: Final = frozenset({"paid", "kept", "credited", "refused"})
@@ -103,7 +104,7 @@ _STEPS_OF_ONE_WAY: Final = {
 
 WAYS_OF_STEP: Final[dict[Step, frozenset[Coordination]]] = {
     Step.CREDIT: _SAGAS,
-    Step.COMPLETE: _SAGAS,
+    Step.COMPLETE: _SAGAS | {_C.TCC},
     Step.REFUND: _SAGAS,
     **{step: frozenset({way}) for way, steps in _STEPS_OF_ONE_WAY.items() for step in steps},
 }

@@ -78,7 +78,8 @@ class Target(Struct, frozen=True):
 class Handlers:
     """The calls of the API over one gateway. `openapi` and `docs` are the finished documents.
 
-    `coordination` is that of transfers that come without a choice of their own.
+    `coordination` is that of transfers that come without a choice of their own; `now_ms` tells
+    Unix milliseconds.
     """
 
     def __init__(
@@ -86,12 +87,14 @@ class Handlers:
         gateway: Gateway,
         *,
         coordination: Coordination,
+        now_ms: Callable[[], int],
         body_timeout_s: float,
         openapi: bytes,
         docs: bytes,
     ) -> None:
         self._gateway = gateway
         self._coordination = coordination
+        self._now_ms = now_ms
         slots = gateway.slots
         self._slot_counts = [slots.slots_of(each) for each in range(slots.partition_count)]
         self._body_timeout_s = body_timeout_s
@@ -161,7 +164,8 @@ class Handlers:
         if isinstance(query, Problem):
             return problem_response(query)
         answers = await self._gateway.unfinished(query)
-        return json_response(200, unfinished_transfers(answers, limit=query.limit))
+        shown = unfinished_transfers(answers, limit=query.limit, now_ms=self._now_ms())
+        return json_response(200, shown)
 
     async def status(self, _: web.BaseRequest, target: Target) -> WholeResponse:
         """Show who answers for what: `GET /wallet/status`."""

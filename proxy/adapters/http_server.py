@@ -5,6 +5,8 @@ and the transfer's path is faster by its absence (figures in docs/performance.md
 """
 
 import asyncio
+import time
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
@@ -56,17 +58,30 @@ class HttpLimits(Struct, frozen=True):
     """From the head to the end of the body."""
 
 
+def unix_ms() -> int:
+    """Return the present by this machine's clock."""
+    return time.time_ns() // 1_000_000
+
+
 class HttpServer(web.Server):
     """One process's HTTP server over a gateway. Make it where its event loop runs.
 
-    `coordination` is that of transfers that come without a choice of their own.
+    `coordination` is that of transfers that come without a choice of their own; `now_ms` tells
+    Unix milliseconds.
     """
 
-    def __init__(self, gateway: Gateway, limits: HttpLimits, coordination: Coordination) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        limits: HttpLimits,
+        coordination: Coordination,
+        now_ms: Callable[[], int] = unix_ms,
+    ) -> None:
         document = describe(CALLS)
         handlers = Handlers(
             gateway,
             coordination=coordination,
+            now_ms=now_ms,
             body_timeout_s=limits.body_timeout_s,
             openapi=to_json(document),
             docs=render_page(document),

@@ -144,6 +144,12 @@ ACCOUNT_EXISTS: Final = ProblemKind(
 SAME_ACCOUNT: Final = ProblemKind(
     "same_account", 422, "Same account", "Payer and payee are the same account."
 )
+CROSS_PARTITION_NOT_SUPPORTED: Final = ProblemKind(
+    "cross_partition_not_supported",
+    422,
+    "Accounts in different partitions",
+    "An earlier version of this wallet refused it. Send it again: it works now.",
+)
 FROM_ACCOUNT_NOT_FOUND: Final = ProblemKind(
     "from_account_not_found", 404, "Payer not found", "No account of the payer's id was opened."
 )
@@ -212,6 +218,7 @@ BY_REJECTION: Final[dict[Rejection, ProblemKind]] = {
     Rejection.IDEMPOTENCY_CONFLICT: IDEMPOTENCY_CONFLICT,
     Rejection.ACCOUNT_EXISTS: ACCOUNT_EXISTS,
     Rejection.SAME_ACCOUNT: SAME_ACCOUNT,
+    Rejection.CROSS_PARTITION_NOT_SUPPORTED: CROSS_PARTITION_NOT_SUPPORTED,
     Rejection.FROM_ACCOUNT_NOT_FOUND: FROM_ACCOUNT_NOT_FOUND,
     Rejection.TO_ACCOUNT_NOT_FOUND: TO_ACCOUNT_NOT_FOUND,
     Rejection.CURRENCY_MISMATCH: CURRENCY_MISMATCH,

@@ -4,12 +4,13 @@ A transfer within one partition is one event. One between partitions has steps o
 recorded in its own partition's journal.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Literal, NotRequired, TypedDict
+from collections.abc import Sequence
+from heapq import merge
+from typing import Annotated, Final, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
-from contracts.coordination import COORDINATION_NAMES, Step
+from contracts.coordination import COORDINATION_NAMES, Coordination, Step
 from contracts.money import format_amount
 from contracts.queries import (
     StepRecord,
@@ -57,7 +58,13 @@ class TransferStep(TypedDict):
 
 Steps = Annotated[
     list[TransferStep],
-    Meta(description="In the order of time; none for a transfer within one partition."),
+    Meta(
+        description=(
+            "In the order of time; none for a transfer within one partition. The payee's newest"
+            " steps may be missing for a moment, while a reader of the payee's partition is behind;"
+            " `status` does not depend on them."
+        )
+    ),
 ]
 
 
@@ -121,7 +128,7 @@ class Unfinished(TypedDict):
     partition: Place
     sequence: Annotated[int, Meta(description="Of its start.")]
     started_at: Moment
-    age_ms: Annotated[int, Meta(description="From its start to `as_of`.")]
+    age_ms: Annotated[int, Meta(description="From its start to `as_of`, at least 0.")]
     last_step: Annotated[StepName, Meta(description="The last one of the payer's side.")]
 
 
@@ -129,7 +136,7 @@ class UnfinishedTransfers(TypedDict):
     """The oldest unfinished transfers of all partitions, oldest first."""
 
     count: Annotated[int, Meta(description="Of all that are unfinished.")]
-    as_of: Annotated[Moment, Meta(description="Time of the newest event in any partition.")]
+    as_of: Annotated[Moment, Meta(description="The present, by the answering proxy's clock.")]
     transfers: list[Unfinished]
 
 
@@ -166,17 +173,47 @@ def _shared(
         "coordination": COORDINATION_NAMES[answer.coordination],
         "partition": answer.partition,
         "sequence": answer.sequence,
-        "steps": _steps(answer.steps, credit_steps),
+        "steps": _steps(query, answer, credit_steps),
     }
 
 
 def _steps(
-    debit_steps: Iterable[StepRecord], credit_steps: Iterable[StepRecord]
+    query: TransferQuery, answer: TransferAnswer, credit_steps: Sequence[StepRecord]
 ) -> list[TransferStep]:
-    """Both sides' steps in the order of time; at the same time the payer's come first."""
-    both_sides = [(record, 0) for record in debit_steps] + [(record, 1) for record in credit_steps]
-    both_sides.sort(key=lambda each: (each[0].at_ms, each[1], each[0].sequence))
-    return [_step(record) for record, _ in both_sides]
+    """Both sides' steps in the order of time; within a millisecond by rank, then the payer's first.
+
+    Only by 2PC the side that locks first comes first, which is that of the smaller account id.
+    Each side's own steps stay in the order of their sequences, whatever their ranks.
+    """
+    sides = [answer.steps, credit_steps]
+    is_by_2pc = answer.coordination is Coordination.TWO_PHASE_COMMIT
+    if is_by_2pc and answer.to_account_id < query.from_account_id:
+        sides.reverse()
+    in_order = merge(*sides, key=lambda each: (each.at_ms, _RANKS[each.step]))
+    return [_step(record) for record in in_order]
+
+
+_RANKS: Final[dict[Step | None, int]] = {
+    None: 0,
+    Step.DEBIT: 1,
+    Step.TRY_DEBIT: 1,
+    Step.TRY_CREDIT: 1,
+    Step.PREPARE_DEBIT: 1,
+    Step.PREPARE_CREDIT: 1,
+    Step.CREDIT: 2,
+    Step.CONFIRM_DEBIT: 2,
+    Step.CONFIRM_CREDIT: 2,
+    Step.COMMIT_CREDIT: 2,
+    Step.COMPLETE: 3,
+    Step.REFUND: 3,
+    Step.CANCEL_DEBIT: 3,
+    Step.CANCEL_CREDIT: 3,
+    Step.EXPIRE_DEBIT: 3,
+    Step.COMMIT_DEBIT: 3,
+    Step.ABORT_DEBIT: 3,
+    Step.ABORT_CREDIT: 3,
+}
+"""A step comes after those of lower rank that its transfer takes."""
 
 
 def _step(record: StepRecord) -> TransferStep:
@@ -195,23 +232,23 @@ def _step_name(step: Step | None) -> str:
     return _START if step is None else step.name.lower()
 
 
-def unfinished_transfers(answers: Sequence[UnfinishedAnswer], *, limit: int) -> UnfinishedTransfers:
-    """Show the oldest of all partitions' unfinished transfers.
+def unfinished_transfers(
+    answers: Sequence[UnfinishedAnswer], *, limit: int, now_ms: int
+) -> UnfinishedTransfers:
+    """Show the oldest of all partitions' unfinished transfers, with their ages at `now_ms`.
 
-    Ages are counted to the newest event of all: a partition in which nothing happens has no time
-    of its own.
+    Journals can't tell the present: in a wallet in which nothing happens their time stands still.
     """
-    as_of_ms = max(answer.at_ms for answer in answers)
     found = [(each, answer.partition) for answer in answers for each in answer.transfers]
     found.sort(key=lambda pair: (pair[0].started_at_ms, pair[1], pair[0].started_sequence))
     return {
         "count": sum(answer.count for answer in answers),
-        "as_of": format_instant(as_of_ms),
-        "transfers": [_unfinished(each, place, as_of_ms) for each, place in found[:limit]],
+        "as_of": format_instant(now_ms),
+        "transfers": [_unfinished(each, place, now_ms) for each, place in found[:limit]],
     }
 
 
-def _unfinished(transfer: UnfinishedTransfer, partition: int, as_of_ms: int) -> Unfinished:
+def _unfinished(transfer: UnfinishedTransfer, partition: int, now_ms: int) -> Unfinished:
     return {
         "transaction_id": transfer.transaction_id,
         "from_account_id": transfer.from_account_id,
@@ -222,6 +259,6 @@ def _unfinished(transfer: UnfinishedTransfer, partition: int, as_of_ms: int) -> 
         "partition": partition,
         "sequence": transfer.started_sequence,
         "started_at": format_instant(transfer.started_at_ms),
-        "age_ms": as_of_ms - transfer.started_at_ms,
+        "age_ms": max(0, now_ms - transfer.started_at_ms),  # the broker's clock may be ahead
         "last_step": _step_name(transfer.last_step),
     }

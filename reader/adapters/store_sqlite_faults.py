@@ -19,8 +19,9 @@ _PASSING_CODES: Final = frozenset(
 )
 
 REBUILD: Final = (
-    "Nothing was changed. The read store holds nothing that the journal does not hold too: "
-    "rebuild it with `ewallet reader rebuild`, or remove its folder and start again."
+    "Stop the wallet if it runs, remove the read store's folder (reader/ in the data folder) and "
+    "start again: the read store is made anew from the journals, which hold all that it holds. "
+    "Nothing was changed. While nats-server runs, `ewallet reader rebuild` makes it anew too."
 )
 
 

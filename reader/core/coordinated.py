@@ -29,6 +29,7 @@ what it still holds, so who is forgotten is told a second later."""
 POSTED_BY_STEP: Final[Mapping[Step, int]] = {
     Step.DEBIT: -1,
     Step.CREDIT: 1,
+    Step.CONFIRM_DEBIT: -1,
     Step.CONFIRM_CREDIT: 1,
     Step.COMMIT_CREDIT: 1,
 }
@@ -36,7 +37,6 @@ POSTED_BY_STEP: Final[Mapping[Step, int]] = {
 
 POSTED_BY_OUTCOME: Final[Mapping[Step, int]] = {
     Step.REFUND: 1,
-    Step.CONFIRM_DEBIT: -1,
     Step.COMMIT_DEBIT: -1,
 }
 """What the end of the payer's side does to the payer's posted balance, in amounts; otherwise 0."""
@@ -62,7 +62,7 @@ class Unfinished:
 
     @property
     def is_held(self) -> bool:
-        """Whether the payer holds the amount now."""
+        """Whether the payer holds the amount now: it was tried, and not captured since."""
         return self.newest.step == Step.TRY_DEBIT
 
     def asked(self, sender_id: str, request_number: int, *, repeated: bool) -> None:
@@ -157,8 +157,7 @@ class CoordinatedTransfers:
         name = (event.from_account_id, event.transaction_id)
         transfer = self._unfinished.pop(name)
         start = transfer.start
-        if transfer.is_held:
-            self._accounts.hold(start.account, -start.amount_minor, sequence)
+        self._release(transfer, sequence)
         moved_minor = start.amount_minor * POSTED_BY_OUTCOME.get(event.step, 0)
         outcome = self._went_on(
             transfer,
@@ -186,6 +185,8 @@ class CoordinatedTransfers:
         transfer = self._unfinished[event.from_account_id, event.transaction_id]
         if event.step is Step.TRY_DEBIT:
             self._accounts.hold(transfer.start.account, event.amount_minor, sequence)
+        else:
+            self._release(transfer, sequence)
         self._went_on(
             transfer,
             sequence,
@@ -201,6 +202,12 @@ class CoordinatedTransfers:
         self, event: StepRefused, sequence: int, at_ms: int, _request_number: int
     ) -> None:
         self._credited(event, sequence, at_ms, event.reason, 0)
+
+    def _release(self, transfer: Unfinished, sequence: int) -> None:
+        """Whatever follows a hold ends it: its capture, a cancellation, or its expiry."""
+        if transfer.is_held:
+            start = transfer.start
+            self._accounts.hold(start.account, -start.amount_minor, sequence)
 
     # --- rows ---
 

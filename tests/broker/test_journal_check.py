@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import pytest
 
 from broker.journal_check import Finding, check_journals, render
 from broker.store_files import stream_folders
 from broker.witness import Witness, read_witness, witness_path
-from contracts.chain import Chained, Tip, follow, genesis
+from contracts.chain import Chained, MadeByAnotherVersion, Tip, follow, genesis
 from contracts.events import AccountOpened, EpochOpened, Event
 from contracts.frames import EVENT_FRAME, EventFrame, Source
 from contracts.parties import COORDINATOR, parties
@@ -256,6 +257,17 @@ def test_a_deposed_writers_late_frame_is_no_damage(
     good = frame_after(JOURNAL.tips[-1], [AccountOpened("good", "EUR", 0)])
     write_journal(folder.store, PARTITION, [late, b"not a frame", good], then="kill")
     assert folder.check() == []
+
+
+def test_a_journal_of_another_version_is_named_and_not_called_damaged(
+    folder: Folder, write_journal: WriteJournal
+) -> None:
+    body = msgspec.msgpack.decode(frame_after(JOURNAL.tips[-1], [AccountOpened("a", "EUR", 0)])[1:])
+    body[5][0][0] = 99  # the tag of an event that does not exist
+    unknown = b"\x01" + msgspec.msgpack.encode(body)
+    write_journal(folder.store, PARTITION, [unknown], then="kill")
+    with pytest.raises(MadeByAnotherVersion, match=f"Partition {PARTITION}: .* does not know"):
+        folder.check()
 
 
 def test_a_journal_of_another_partition_is_refused(

@@ -1,9 +1,10 @@
 """Only frames that chain on the tip count, whatever else lies in the stream."""
 
+import msgspec
 import pytest
 from msgspec import structs
 
-from contracts.chain import Chained, Tip, Unchained, follow, genesis
+from contracts.chain import Chained, MadeByAnotherVersion, Tip, Unchained, follow, genesis
 from contracts.events import EpochOpened, Event, TransferRepeated
 from contracts.frames import EVENT_FRAME, EventFrame, Source, frame_hash
 
@@ -60,3 +61,14 @@ def test_garbage_does_not_count(data: bytes) -> None:
 
 def test_journals_of_two_partitions_can_not_be_swapped() -> None:
     assert genesis(0).hash != genesis(1).hash
+
+
+def test_a_frame_that_follows_but_holds_unknown_things_is_never_dropped() -> None:
+    """An older or newer version's events count: to skip them would lose money."""
+    body = msgspec.msgpack.decode(EVENT_FRAME.encode(FRAME)[1:])
+    body[5][0][0] = 99  # the tag of an event that does not exist
+    data = b"\x01" + msgspec.msgpack.encode(body)
+    with pytest.raises(MadeByAnotherVersion, match="after sequence 7"):
+        follow(TIP, data)
+    body[2] = b"x" * 32
+    assert isinstance(follow(TIP, b"\x01" + msgspec.msgpack.encode(body)), Unchained)

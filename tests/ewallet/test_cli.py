@@ -1,11 +1,16 @@
 """The command line's own refusals, before anybody is asked."""
 
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import ClassVar
+
 import pytest
 from click.testing import CliRunner
 
 from ewallet.cli import COMMANDS, main
-from ewallet.command_roles import role_environment
+from ewallet.command_roles import role_environment, writer
 from ewallet.permissions import Role
+from writer.config import read_writer_settings
 
 
 @pytest.mark.parametrize(
@@ -22,6 +27,7 @@ from ewallet.permissions import Role
         ("partitions --seconds 0", "0.0 is not in the range"),
         ("up --coordination none", "'none' is not one of"),
         ("proxy --coordination 3pc", "'3pc' is not one of"),
+        ("writer --writes journals", "'journals' is not one of 'all', 'partitions'"),
         ("accounts open --currency USD", "either an account ID or --count"),
         ("accounts open a --count 3 --currency USD", "either an account ID or --count"),
         ("accounts open a", "--currency"),
@@ -56,6 +62,52 @@ def test_settings_are_variables_of_the_same_name() -> None:
     assert "--partitions" in result.output
 
 
+@pytest.mark.parametrize("line", ["transfer a b 1.00 USD", "up", "proxy"])
+def test_wrong_coordination_in_the_variable_is_said_with_its_name(line: str) -> None:
+    result = CliRunner().invoke(main, line.split(), env={"EWALLET_COORDINATION": "none"})
+    assert result.exit_code == 2
+    assert "EWALLET_COORDINATION" in result.output
+    assert "'none' is not one of 'choreography', 'orchestration', 'tcc', '2pc'" in result.output
+
+
+class _Refusing(BaseHTTPRequestHandler):
+    """Notes the choice of a transfer, and refuses it."""
+
+    choices: ClassVar[list[str | None]] = []
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.choices.append(self.headers["Wallet-Coordination"])
+        self.send_response(422)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing on standard error."""
+
+
+def test_transfer_takes_its_coordination_from_the_option_then_the_variable() -> None:
+    with HTTPServer(("127.0.0.1", 0), _Refusing) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            line = ["transfer", "a", "b", "1.00", "USD", "--url"]
+            line += [f"http://127.0.0.1:{server.server_port}"]
+            for options, variable in (
+                ([], ""),
+                ([], "tcc"),
+                ([], "2PC"),
+                (["--coordination", "Orchestration"], "tcc"),
+            ):
+                env = {"EWALLET_COORDINATION": variable}
+                result = CliRunner().invoke(main, line + options, env=env)
+                assert result.exit_code == 1, result.output
+        finally:
+            server.shutdown()
+            thread.join()
+    assert _Refusing.choices == [None, "tcc", "2pc", "orchestration"]
+
+
 def test_nobody_there_ends_a_question_with_code_1(unused_tcp_port: int) -> None:
     url = f"http://127.0.0.1:{unused_tcp_port}"
     result = CliRunner().invoke(main, ["balance", "a", "--url", url])
@@ -81,6 +133,22 @@ def test_role_gets_its_options_as_variables() -> None:
     assert role_environment(Role.PROXY, options | {"insecure": True})["EWALLET_INSECURE"] == "1"
     chosen = role_environment(Role.PROXY, options | {"coordination": "tcc"})
     assert chosen["EWALLET_COORDINATION"] == "tcc"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "writes"),
+    [
+        ([], "all"),
+        (["--writes", "coordinator"], "coordinator"),
+        (["--writes=partitions"], "partitions"),
+    ],
+)
+def test_writer_is_told_which_journals_it_writes(arguments: list[str], writes: str) -> None:
+    options = writer.make_context("writer", ["--nats-url", "nats://h:1", *arguments]).params
+    assert role_environment(Role.WRITER, options)["EWALLET_WRITES"] == writes
+    named = writer.make_context("writer", ["--nats-url", "nats://h:1", f"--writes={writes}"]).params
+    number = {"EWALLET_PARTITIONS": "2"}
+    assert read_writer_settings(number | role_environment(Role.WRITER, named)).parties
 
 
 def test_role_without_a_server_says_what_to_name(tmp_path: object) -> None:

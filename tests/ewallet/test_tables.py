@@ -115,6 +115,19 @@ def test_nobody_leads_nothing_is_known() -> None:
     ]
 
 
+def test_skew_of_nothing_says_that_there_is_nothing() -> None:
+    idle = seen(partition(0, 5, 2), partition(1, 7, 2))
+    assert measured_text(compare(idle, idle, 1.0)).splitlines()[1:] == [
+        "        0    100         2       5         0",
+        "        1    100         2       7         0",
+        "skew (largest / mean): accounts 1.00, load - (no events)",
+    ]
+    new = seen(partition(0, 0))
+    text = measured_text(compare(new, new, 1.0))
+    assert text.endswith("accounts - (no accounts), load - (no events)")
+    assert '"skew": {"accounts": null, "load": null}' in measured_json(compare(new, new, 1.0))
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [([5, 5, 5], 1.0), ([4, 0], 2.0), ([0, 0], None), ([], None), ([None, 3], 1.0)],
@@ -168,5 +181,6 @@ def test_transfer_is_shown_with_its_steps() -> None:
 def test_unfinished_transfers_are_shown_with_their_number() -> None:
     one = UnfinishedTransfer("t1", "ann", "bob", "1.00", "USD", "tcc", 0, "T1", 1_500, "try_debit")
     lines = unfinished_text(UnfinishedTransfers(count=7, transfers=[one])).splitlines()
+    assert lines[0].endswith("age (ms)  payer's last step")
     assert " ".join(lines[1].split()) == "t1 ann bob 1.00 USD tcc 0 T1 1500 try_debit"
     assert lines[2] == "1 of 7 unfinished"

@@ -75,7 +75,9 @@ async def run_wallet(
 ) -> AsyncIterator[Wallet]:
     """Serve a fresh wallet on a free port."""
     gateway = MemoryGateway(partition_count)
-    server = HttpServer(gateway, limits or HttpLimits(), Coordination.CHOREOGRAPHY)
+    server = HttpServer(
+        gateway, limits or HttpLimits(), Coordination.CHOREOGRAPHY, gateway.books.now_ms
+    )
     runner = await listen(server, host="127.0.0.1", port=0)
     host, port = runner.addresses[0][:2]
     try:

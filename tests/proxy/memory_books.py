@@ -26,12 +26,18 @@ FIRST_MS: Final = 1_900_000_000_000
 DONE: Final = {
     Coordination.CHOREOGRAPHY: (Step.CREDIT, Step.COMPLETE),
     Coordination.ORCHESTRATION: (Step.DEBIT, Step.CREDIT, Step.COMPLETE),
-    Coordination.TCC: (Step.TRY_DEBIT, Step.TRY_CREDIT, Step.CONFIRM_DEBIT, Step.CONFIRM_CREDIT),
+    Coordination.TCC: (
+        Step.TRY_DEBIT,
+        Step.TRY_CREDIT,
+        Step.CONFIRM_DEBIT,
+        Step.CONFIRM_CREDIT,
+        Step.COMPLETE,
+    ),
     Coordination.TWO_PHASE_COMMIT: (
         Step.PREPARE_DEBIT,
         Step.PREPARE_CREDIT,
-        Step.COMMIT_DEBIT,
         Step.COMMIT_CREDIT,
+        Step.COMMIT_DEBIT,
     ),
 }
 """The steps of a transfer between partitions when the payee takes it."""
@@ -55,7 +61,6 @@ GIVING: Final = {Step.CREDIT, Step.CONFIRM_CREDIT, Step.COMMIT_CREDIT}
 DECIDING: Final = {
     Step.COMPLETE,
     Step.REFUND,
-    Step.CONFIRM_DEBIT,
     Step.CANCEL_DEBIT,
     Step.COMMIT_DEBIT,
     Step.ABORT_DEBIT,
@@ -99,6 +104,8 @@ class Books:
     def __init__(self, partition_count: int) -> None:
         self.slots = SlotMap.even(partition_count)
         self.is_stalled = False
+        self.idle_ms = 0
+        """What has passed since the newest event."""
         self.accounts: dict[str, Account] = {}
         self.transfers: dict[Name, Known] = {}
         self.times: list[list[int]] = [[] for _ in range(partition_count)]
@@ -107,6 +114,10 @@ class Books:
     def partition_of(self, account_id: str) -> int:
         """Where an account lives."""
         return self.slots.partition_of(account_id)
+
+    def now_ms(self) -> int:
+        """The present."""
+        return max((times[-1] for times in self.times if times), default=FIRST_MS) + self.idle_ms
 
     def finish(self) -> None:
         """Finish what is under way, and stall no more."""

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
+
+from contracts.coordination import Coordination
+from proxy.adapters.http_server import HttpLimits, HttpServer, listen
+from tests.proxy.memory_gateway import MemoryGateway
 
 if TYPE_CHECKING:
     from tests.proxy.conftest import Wallet
@@ -16,8 +23,8 @@ pytestmark = pytest.mark.server
 WAYS = {
     "choreography": ["start", "credit", "complete"],
     "orchestration": ["start", "debit", "credit", "complete"],
-    "tcc": ["start", "try_debit", "try_credit", "confirm_debit", "confirm_credit"],
-    "2pc": ["start", "prepare_debit", "prepare_credit", "commit_debit", "commit_credit"],
+    "tcc": ["start", "try_debit", "try_credit", "confirm_debit", "confirm_credit", "complete"],
+    "2pc": ["start", "prepare_debit", "prepare_credit", "commit_credit", "commit_debit"],
 }
 
 
@@ -155,6 +162,9 @@ async def test_unfinished_transfers_are_listed_and_counted(apart: Wallet) -> Non
     assert listed["count"] == 3
     shown = [(each["transaction_id"], each["age_ms"]) for each in listed["transfers"]]
     assert shown == [("t0", 2_000), ("t1", 1_000)]
+    apart.gateway.books.idle_ms = 60_000
+    later = (await apart.get("/wallet/transfers/unfinished?limit=2"))["body"]
+    assert [each["age_ms"] for each in later["transfers"]] == [62_000, 61_000]
     payer = apart.gateway.slots.partition_of("issuer")
     part = (await apart.get("/wallet/status"))["body"]["partitions"][payer]
     assert part["unfinished"] == 3
@@ -162,3 +172,17 @@ async def test_unfinished_transfers_are_listed_and_counted(apart: Wallet) -> Non
     await apart.gateway.finish()
     listed = (await apart.get("/wallet/transfers/unfinished"))["body"]
     assert (listed["count"], listed["transfers"]) == (0, [])
+
+
+async def test_ages_are_counted_to_the_time_that_the_server_has() -> None:
+    server = HttpServer(MemoryGateway(), HttpLimits(), Coordination.CHOREOGRAPHY)
+    runner = await listen(server, host="127.0.0.1", port=0)
+    host, port = runner.addresses[0][:2]
+    try:
+        url = f"http://{host}:{port}/wallet/transfers/unfinished"
+        async with aiohttp.ClientSession() as client, client.get(url) as answer:
+            as_of = datetime.fromisoformat((await answer.json())["as_of"])
+            date = parsedate_to_datetime(answer.headers["Date"])
+    finally:
+        await runner.cleanup()
+    assert abs(as_of - date) < timedelta(minutes=1)

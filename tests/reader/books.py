@@ -173,6 +173,9 @@ class Books:
                 yield event.from_account_id, -event.amount_minor, 0, event.to_account_id
             case StepTaken(step=Step.TRY_DEBIT):
                 yield event.from_account_id, 0, event.amount_minor, event.to_account_id
+            case StepTaken(step=Step.CONFIRM_DEBIT):
+                amount = event.amount_minor
+                yield event.from_account_id, -amount, -amount, event.to_account_id
             case StepTaken(step=Step.CREDIT | Step.CONFIRM_CREDIT | Step.COMMIT_CREDIT):
                 yield event.to_account_id, event.amount_minor, 0, event.from_account_id
             case TransferFinished():
@@ -185,13 +188,12 @@ class Books:
         assert started is not None
         amount, payee_id = started[1].amount_minor, started[1].to_account_id
         steps = self.debit_steps(event.from_account_id, event.transaction_id)
-        was_held = any(getattr(fact.event, "step", None) == Step.TRY_DEBIT for fact in steps[:-1])
-        held = -amount if was_held else 0
+        taken = {fact.event.step for fact in steps if isinstance(fact.event, StepTaken)}
+        is_held = Step.TRY_DEBIT in taken and Step.CONFIRM_DEBIT not in taken
+        held = -amount if is_held else 0
         match event.step:
             case Step.REFUND:
                 return event.from_account_id, amount, 0, payee_id
-            case Step.CONFIRM_DEBIT:
-                return event.from_account_id, -amount, held, payee_id
             case Step.COMMIT_DEBIT:
                 return event.from_account_id, -amount, 0, payee_id
             case _:

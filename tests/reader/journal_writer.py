@@ -87,10 +87,11 @@ DEBIT_WAYS: Final[Mapping[tuple[Coordination, Step | None], Sequence[Way]]] = {
         Way(Step.CANCEL_DEBIT, _LATE, ends=True),
     ),
     (Coordination.TCC, Step.TRY_DEBIT): (
-        Way(Step.CONFIRM_DEBIT, ends=True),
+        Way(Step.CONFIRM_DEBIT),
         Way(Step.CANCEL_DEBIT, _FULL, ends=True),
         Way(Step.EXPIRE_DEBIT, Rejection.HOLD_EXPIRED, ends=True),
     ),
+    (Coordination.TCC, Step.CONFIRM_DEBIT): (Way(Step.COMPLETE, ends=True),),
     (Coordination.TWO_PHASE_COMMIT, None): (
         Way(Step.PREPARE_DEBIT),
         Way(Step.PREPARE_DEBIT, _SHORT, ends=True),

@@ -297,10 +297,18 @@ async def test_a_transfer_between_partitions_is_waited_for_until_it_is_finished(
         assert not waiting.done()
         rest = [] if is_started else [first, writer.frames[-1]]
         await journals.append([*rest, writer.write([("w", 1, [GoOn(0, 0)])])])
+        await reader.reach(writer.tip.sequence)
+        assert not waiting.done()
+        await journals.append([writer.write([("w", 1, [GoOn(0, 0)])])])
         answer = await waiting
         assert answer == writer.books.transfer("issuer", "t1", tip=writer.tip.sequence)
         assert isinstance(answer, TransferAnswer)
-        assert [step.step for step in answer.steps] == [None, Step.TRY_DEBIT, Step.CONFIRM_DEBIT]
+        assert [step.step for step in answer.steps] == [
+            None,
+            Step.TRY_DEBIT,
+            Step.CONFIRM_DEBIT,
+            Step.COMPLETE,
+        ]
 
 
 async def test_a_transfer_that_is_not_finished_in_time_is_answered_as_unfinished(

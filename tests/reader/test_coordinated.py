@@ -42,7 +42,7 @@ def on(way: int) -> GoOn:
         (ORCHESTRATION, [(None, 100, 0), (0, 70, 0), (0, 70, 0, None)]),
         (ORCHESTRATION, [(None, 100, 0), (0, 70, 0), (1, 100, 0, FULL)]),
         (ORCHESTRATION, [(None, 100, 0), (1, 100, 0, SHORT)]),
-        (TCC, [(None, 100, 0), (0, 100, 30), (0, 70, 0, None)]),
+        (TCC, [(None, 100, 0), (0, 100, 30), (0, 70, 0), (0, 70, 0, None)]),
         (TCC, [(None, 100, 0), (0, 100, 30), (1, 100, 0, FULL)]),
         (TCC, [(None, 100, 0), (0, 100, 30), (2, 100, 0, EXPIRED)]),
         (TCC, [(None, 100, 0), (2, 100, 0, SHORT)]),
@@ -120,6 +120,7 @@ def test_everybody_who_asked_is_told_the_outcome(tmp_path: Path) -> None:
     desk.take_all(writer.frames)
     assert desk.take(writer.write([("p1", 1, [out(TCC)])])) == {}
     assert desk.take(writer.write([("p2", 1, [out(TCC)]), ("w", 1, [on(0)])])) == {}
+    assert desk.take(writer.write([("w", 1, [on(0)])])) == {}, "the payee has nothing yet"
     near: list[Cause] = [transfer("issuer", "anna", 1, "near")]
     data = writer.write([("p1", 1, [out(TCC), *near]), ("w", 0, [on(0)]), ("p3", 0, [out(TCC)])])
     finished = len(writer.facts) - 1
@@ -175,20 +176,26 @@ def test_a_repeat_after_the_end_gets_the_outcome_again(
     desk.store.close()
 
 
-def test_a_restart_forgets_who_asked_and_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("steps", "before"),
+    [([Step.TRY_DEBIT], (0, 30)), ([Step.TRY_DEBIT, Step.CONFIRM_DEBIT], (-30, 0))],
+)
+def test_a_restart_forgets_who_asked_and_nothing_else(
+    tmp_path: Path, steps: Sequence[Step], before: tuple[int, int]
+) -> None:
     """The proxies ask again each second for what they still hold."""
     writer, desk = opened_writer(), Desk(tmp_path / "store.sqlite")
     writer.write([("p1", 1, [out(TCC)])])
-    writer.write([("w", 1, [on(0)])])
+    writer.write([("w", 1, [on(0)] * len(steps))])
     desk.take_all(writer.frames)
     desk.store_pending()
     desk.store.close()
     desk = Desk(tmp_path / "store.sqlite")
-    assert columns(desk.projection, "anna") == (0, 30)
+    assert columns(desk.projection, "anna") == before
     (transfer_,) = desk.projection.coordinated.oldest_unfinished(9)
-    assert transfer_.newest.step == Step.TRY_DEBIT
+    assert transfer_.newest.step == steps[-1]
     assert desk.take(writer.write([("p2", 1, [out(TCC)])])) == {}
-    results = desk.take(writer.write([("w", 1, [on(0)])]))
+    results = desk.take(writer.write([("w", 1, [on(0)] * (3 - len(steps)))]))
     assert results == {"p2": writer.expected[-1]["p2"]}
     assert columns(desk.projection, "anna") == (-30, 0)
     desk.store.close()
@@ -199,7 +206,7 @@ def test_steps_names_and_holds_are_found_wherever_they_are(tmp_path: Path, where
     writer, desk = opened_writer(), Desk(tmp_path / "store.sqlite")
     writer.write([("p", 1, [out(TCC)])])
     credit = incoming("bert", 5, "in", TCC)
-    causes: list[Cause] = [on(0), on(0), credit, credit]
+    causes: list[Cause] = [on(0), on(0), on(0), credit, credit]
     for cause in causes:
         writer.write([("w", 1, [cause])])
     desk.take_all(writer.frames)
@@ -215,12 +222,16 @@ def test_steps_names_and_holds_are_found_wherever_they_are(tmp_path: Path, where
         0,
         Step.TRY_DEBIT,
         Step.CONFIRM_DEBIT,
+        Step.COMPLETE,
     ]
     credited = desk.history.credit_steps(("far-1", "in"))
     assert [row.step for row in credited] == [Step.TRY_CREDIT, Step.CONFIRM_CREDIT]
     for sequence in range(len(writer.facts) + 1):
         held = desk.history.held_at(anna.number, sequence)
         assert held == writer.books.held("anna", sequence)
+        entry = desk.history.newest_before(anna.number, anna.newest_sequence, sequence + 1)
+        posted = 0 if entry is None else entry.balance_of(anna.number)
+        assert posted == writer.books.posted("anna", sequence)
     desk.store.close()
 
 
@@ -268,7 +279,7 @@ def test_amounts_between_partitions_reach_the_bounds_of_64_bits(tmp_path: Path) 
     writer.write([("p", 1, [OpenAccount(each, "USD", most) for each in ids])])
     for number, way in ((1, CHOREOGRAPHY), (2, TCC), (3, TWO_PHASE)):
         writer.write([("p", 1, [Transfer(f"mint-{number}", "far-1", most, "USD", "t", way)])])
-        for _ in range(2 if way is not CHOREOGRAPHY else 1):
+        while writer.books.unfinished():
             writer.write([("w", 1, [on(0)])])
     desk.take_all(writer.frames)
     desk.store_pending()

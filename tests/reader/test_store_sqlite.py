@@ -207,6 +207,8 @@ _NAMES_FOR_DAMAGE = """
 CREATE TEMP VIEW newest AS SELECT max(newest_sequence) AS sequence FROM accounts;
 CREATE TEMP VIEW holds AS SELECT sequence FROM unfinished JOIN steps ON sequence = newest_sequence
 WHERE step = 11;
+CREATE TEMP VIEW captures AS SELECT sequence AS taken, previous_step AS tried FROM unfinished
+JOIN steps ON sequence = newest_sequence WHERE step = 13;
 """
 
 
@@ -220,6 +222,7 @@ WHERE step = 11;
         "UPDATE steps SET balance_minor = balance_minor + 1 WHERE sequence IN newest",
         "DELETE FROM unfinished WHERE newest_sequence IN holds",
         "UPDATE unfinished SET newest_sequence = started_sequence WHERE newest_sequence IN holds",
+        "UPDATE unfinished SET newest_sequence = tried FROM captures WHERE newest_sequence = taken",
         "UPDATE unfinished SET newest_sequence = newest_sequence + 1",
         "UPDATE unfinished SET started_sequence = 1 WHERE newest_sequence IN holds",
         "DELETE FROM steps WHERE sequence IN (SELECT started_sequence FROM unfinished)",
@@ -230,11 +233,12 @@ WHERE step = 11;
     ],
 )
 def test_steps_that_do_not_add_up_are_not_believed(tmp_path: Path, damage: str) -> None:
-    """With money held, in flight, and come from elsewhere last of all."""
+    """With money held, captured, in flight, and come from elsewhere last of all."""
     path, writer = tmp_path / "store.sqlite", busy_writer(100)
-    hold = transfer("anna", "far-1", 1, "hold", Coordination.TCC)
-    writer.write([("p", 1, [hold, transfer("anna", "far-1", 1, "flight")])])
-    writer.write([("w", 1, [GoOn(len(writer.books.unfinished()) - 2, 0)])])
+    tried = [transfer("anna", "far-1", 1, name, Coordination.TCC) for name in ("capture", "hold")]
+    writer.write([("p", 1, [*tried, transfer("anna", "far-1", 1, "flight")])])
+    count = len(writer.books.unfinished())
+    writer.write([("w", 1, [GoOn(count - at, 0) for at in (2, 3, 3)])])
     writer.write([("w", 1, [incoming("bert", 5, "last", Coordination.CHOREOGRAPHY)])])
     _stored(path, writer)
     Desk(path).store.close()

@@ -202,6 +202,7 @@ class Sides:
             self._payees[name] = side
         move = MOVES[side.state, event.step]
         self._move(side, account_of(event), move)
+        self._hold_ends_ms.pop(name, None)
         if move.to is SideState.HELD:
             self._hold_ends_ms[name] = at_ms + HOLD_MS
         if move.to in FINAL:

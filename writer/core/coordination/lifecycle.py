@@ -30,9 +30,11 @@ class SideState(IntEnum):
     """Room for the amount is set aside on the payee's account."""
     LOCKED = 5
     """The account is locked and the vote was yes."""
-    DONE = 6
+    CAPTURED = 6
+    """The amount has left the payer for good and will reach the payee."""
+    DONE = 7
     """The side has done its part for good."""
-    UNDONE = 7
+    UNDONE = 8
     """The side gave up: nothing moved here, or it was moved back."""
 
 

@@ -1,11 +1,12 @@
 """Two-phase commit: lock both accounts and vote, then commit both or abort both.
 
-    PREPARING first account ─ yes ─▶ PREPARING second ─ yes ─▶ COMMITTING (both) ─▶ FINISHED
-        └ no, or out of time            └ no, or out of time
-                 └───────────────────────────┴─▶ ABORTING (both) ─▶ FINISHED
+    PREPARING first ─ yes ─▶ PREPARING second ─ yes ─▶ COMMITTING credit ─▶ debit ─▶ FINISHED
+        └ no, or out of time     └ no, or out of time
+                 └────────────────────┴─▶ ABORTING (both) ─▶ FINISHED
 
 The two accounts are locked in the order of their ids, never at the same time, so two transfers
-can't wait for each other's lock. A side that voted yes keeps its lock until it is told.
+can't wait for each other's lock. A side that voted yes keeps its lock until it is told. The payee's
+side commits first: when the client is answered, the payee has the money.
 """
 
 from enum import Enum
@@ -22,9 +23,8 @@ class Phase(Enum):
     PREPARING_CREDIT_SECOND = "preparing_credit_second"
     PREPARING_CREDIT_FIRST = "preparing_credit_first"
     PREPARING_DEBIT_SECOND = "preparing_debit_second"
-    COMMITTING = "committing"
-    COMMITTING_DEBIT = "committing_debit"
     COMMITTING_CREDIT = "committing_credit"
+    COMMITTING_DEBIT = "committing_debit"
     ABORTING = "aborting"
     ABORTING_DEBIT = "aborting_debit"
     ABORTING_CREDIT = "aborting_credit"
@@ -58,9 +58,8 @@ TWO_PHASE_COMMIT: Final = Way(
             Phase.PREPARING_CREDIT_SECOND: (Step.PREPARE_CREDIT,),
             Phase.PREPARING_CREDIT_FIRST: (Step.PREPARE_CREDIT,),
             Phase.PREPARING_DEBIT_SECOND: (Step.PREPARE_DEBIT,),
-            Phase.COMMITTING: (Step.COMMIT_DEBIT, Step.COMMIT_CREDIT),
-            Phase.COMMITTING_DEBIT: (Step.COMMIT_DEBIT,),
             Phase.COMMITTING_CREDIT: (Step.COMMIT_CREDIT,),
+            Phase.COMMITTING_DEBIT: (Step.COMMIT_DEBIT,),
             Phase.ABORTING: (Step.ABORT_DEBIT, Step.ABORT_CREDIT),
             Phase.ABORTING_DEBIT: (Step.ABORT_DEBIT,),
             Phase.ABORTING_CREDIT: (Step.ABORT_CREDIT,),
@@ -68,16 +67,14 @@ TWO_PHASE_COMMIT: Final = Way(
         transitions={
             (Phase.PREPARING_DEBIT_FIRST, Step.PREPARE_DEBIT, True): Phase.PREPARING_CREDIT_SECOND,
             (Phase.PREPARING_DEBIT_FIRST, Step.PREPARE_DEBIT, False): Phase.ABORTING,
-            (Phase.PREPARING_CREDIT_SECOND, Step.PREPARE_CREDIT, True): Phase.COMMITTING,
+            (Phase.PREPARING_CREDIT_SECOND, Step.PREPARE_CREDIT, True): Phase.COMMITTING_CREDIT,
             (Phase.PREPARING_CREDIT_SECOND, Step.PREPARE_CREDIT, False): Phase.ABORTING,
             (Phase.PREPARING_CREDIT_FIRST, Step.PREPARE_CREDIT, True): Phase.PREPARING_DEBIT_SECOND,
             (Phase.PREPARING_CREDIT_FIRST, Step.PREPARE_CREDIT, False): Phase.ABORTING,
-            (Phase.PREPARING_DEBIT_SECOND, Step.PREPARE_DEBIT, True): Phase.COMMITTING,
+            (Phase.PREPARING_DEBIT_SECOND, Step.PREPARE_DEBIT, True): Phase.COMMITTING_CREDIT,
             (Phase.PREPARING_DEBIT_SECOND, Step.PREPARE_DEBIT, False): Phase.ABORTING,
-            (Phase.COMMITTING, Step.COMMIT_DEBIT, True): Phase.COMMITTING_CREDIT,
-            (Phase.COMMITTING, Step.COMMIT_CREDIT, True): Phase.COMMITTING_DEBIT,
+            (Phase.COMMITTING_CREDIT, Step.COMMIT_CREDIT, True): Phase.COMMITTING_DEBIT,
             (Phase.COMMITTING_DEBIT, Step.COMMIT_DEBIT, True): Phase.FINISHED,
-            (Phase.COMMITTING_CREDIT, Step.COMMIT_CREDIT, True): Phase.FINISHED,
             (Phase.ABORTING, Step.ABORT_DEBIT, True): Phase.ABORTING_CREDIT,
             (Phase.ABORTING, Step.ABORT_CREDIT, True): Phase.ABORTING_DEBIT,
             (Phase.ABORTING_DEBIT, Step.ABORT_DEBIT, True): Phase.FINISHED,
