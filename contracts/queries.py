@@ -175,7 +175,7 @@ class UnfinishedAnswer(Struct, frozen=True, array_like=True, tag=6):
     partition: int
     sequence: int
     at_ms: int
-    """The time of the tip: ages are counted to it."""
+    """The time of the tip."""
     count: int
     """Of all that are unfinished."""
     transfers: list[UnfinishedTransfer]

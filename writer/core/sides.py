@@ -216,6 +216,7 @@ class Sides:
         side = self.payers.pop(name)
         move = MOVES[side.state, event.step]
         if not (move.may_be_refused and event.reason is not None):
+            assert move.to in FINAL, "a transfer ends with a last step"
             self._move(side, event.from_account_id, move)
         self._hold_ends_ms.pop(name, None)
         self._outcomes.remember(side, sequence, event.reason)
