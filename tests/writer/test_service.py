@@ -255,6 +255,17 @@ async def test_garbage_in_the_queue_is_dropped_and_the_rest_is_served(world: Wor
         await world.until(TransferCompleted, 1)
 
 
+async def test_garbage_that_comes_alone_stops_nobody(world: World) -> None:
+    """Whoever may publish commands could otherwise stop a partition with one message."""
+    async with world.writer() as run:
+        await world.client.publish(command_subject(0), b"\x01garbage")
+        for _ in range(50):  # turns of the loop, in which the writer finds nothing to decide
+            await asyncio.sleep(0)
+        assert not run.done()
+        await world.send(*OPENINGS, transfer("t1"))
+        await world.until(TransferCompleted, 1)
+
+
 async def test_a_journal_of_another_history_is_refused_and_left_alone(world: World) -> None:
     async with world.writer("w"):
         await world.send(*OPENINGS, transfer("t1"))

@@ -32,6 +32,7 @@ from writer.service.steps import StepSender
 _log = logging.getLogger(__name__)
 
 _FRAMES_IN_FLIGHT_MAX: Final = 1
+"""What comes while a frame is out leaves in the next: see docs/adr/0006."""
 _TICK_LOST_S: Final = 2.0
 """A tick that is not back by then was lost with its queue."""
 _GATHERED_FRAMES_MAX: Final = 1_024
@@ -281,9 +282,11 @@ class PartyWriter(Generic[R]):
     async def _gather_queued(self) -> None:
         assert self._queue is not None
         async for messages in self._queue:
-            self._gathered.extend(queued_frames(self.party, messages))
-            self._arrived.set()
-            if not self._ticked.is_set() and any(map(self._is_own_tick, self._gathered)):
+            frames = list(queued_frames(self.party, messages))
+            self._gathered.extend(frames)
+            if frames:
+                self._arrived.set()
+            if not self._ticked.is_set() and any(map(self._is_own_tick, frames)):
                 self._ticked.set()
             while len(self._gathered) > _GATHERED_FRAMES_MAX:
                 self._taken.clear()
