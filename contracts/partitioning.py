@@ -96,7 +96,7 @@ class SlotMap:
 
     def partition_of(self, account_id: str) -> int:
         """The partition (0 … partition_count - 1) whose writer owns the account."""
-        return self._owners[crc_hqx(account_id.encode(), 0) % SLOT_COUNT]
+        return self._owners[slot_of(account_id)]
 
     def slots_of(self, partition: int) -> int:
         """How many slots a partition has."""

@@ -1,25 +1,18 @@
 """The composition root of the proxy: settings in, an open port out."""
 
 import asyncio
-import logging
 import os
 import secrets
-from contextlib import suppress
-from typing import Final
 
 from aiohttp import web
 
 from broker.nats_broker import NatsBroker
-from broker.port import Broker, BrokerFault, BrokerUnfit
+from broker.port import Broker
 from contracts.partitioning import SlotMap
 from proxy.adapters.http_server import HttpLimits, HttpServer, listen
 from proxy.config import ProxySettings, read_proxy_settings
 from proxy.service import BrokerGateway
-from runtime.process import Unfit, lose, run_until, say_ready
-
-_log = logging.getLogger(__name__)
-
-_SLOT_MAP_RETRY_S: Final = 0.1
+from runtime.process import Unfit, lose, once_there, run_until, say_ready
 
 
 async def serve(stop: asyncio.Event) -> None:
@@ -43,34 +36,14 @@ async def _serve(broker: Broker, proxy_id: str, settings: ProxySettings) -> None
 
 
 async def wallets_slot_map(broker: Broker, partition_count: int) -> SlotMap:
-    """The wallet's slot map, once there is one. Raise Unfit if it has other partitions.
-
-    The writer makes it and may start after this process, so this waits as long as it takes.
-    """
-    slots = await _first_slot_map(broker)
+    """The wallet's slot map, once there is one. Raise Unfit if it has other partitions."""
+    slots = await once_there(broker, broker.slot_map, "the slot map")
     if slots.partition_count != partition_count:
         raise Unfit(
             f"The wallet has {slots.partition_count} partitions, not {partition_count}: set "
             f"EWALLET_PARTITIONS={slots.partition_count}."
         )
     return slots
-
-
-async def _first_slot_map(broker: Broker) -> SlotMap:
-    is_told = False
-    while True:
-        try:
-            return await broker.slot_map()
-        except BrokerUnfit:
-            raise
-        except BrokerFault as fault:
-            if not is_told:
-                _log.warning("waiting for the slot map: %s", fault)
-            is_told = True
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_SLOT_MAP_RETRY_S):
-                await broker.closed()
-                raise BrokerFault("the connection closed before there was a slot map")
 
 
 async def _serve_http(gateway: BrokerGateway, settings: ProxySettings) -> None:

@@ -45,11 +45,6 @@ class Gateway(Protocol):
     """Takes commands and queries to whoever decides or answers them."""
 
     @property
-    def partition_count(self) -> int:
-        """Partitions of this wallet."""
-        ...
-
-    @property
     def slots(self) -> SlotMap:
         """Which account lives in which partition."""
         ...

@@ -70,11 +70,6 @@ class BrokerGateway:
         self._timer_at_ms = 0
 
     @property
-    def partition_count(self) -> int:
-        """See the port."""
-        return self._partition_count
-
-    @property
     def slots(self) -> SlotMap:
         """See the port."""
         return self._slots

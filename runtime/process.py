@@ -11,7 +11,8 @@ import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, Final, TypeVar
 
 import uvloop
 
@@ -24,6 +25,10 @@ _log = logging.getLogger(__name__)
 EXIT_UNFIT: Final = 78
 """EX_CONFIG of sysexits.h."""
 
+T = TypeVar("T")
+
+_ASKED_AGAIN_S: Final = 0.1
+"""Between two questions of a starting process for what is not there yet."""
 _GC_THRESHOLDS: Final = (20_000, 50, 1_000)
 """Reference cycles are rare here: connections and exceptions make a few."""
 
@@ -110,6 +115,27 @@ async def run_until(stop: asyncio.Event, *works: Coroutine[Any, Any, None]) -> N
         for each in (*tasks, stopping):
             each.cancel()
         await asyncio.gather(*tasks, stopping, return_exceptions=True)
+
+
+async def once_there(broker: Broker, ask: Callable[[], Awaitable[T]], what: str) -> T:
+    """What a question to the broker gives once it gives something; `what` names it for the log.
+
+    The writer makes it and may start after this process, so this waits as long as it takes. Raise
+    BrokerUnfit as the question does, and BrokerFault when the connection is given up meanwhile.
+    """
+    is_told = False
+    while True:
+        try:
+            return await ask()
+        except BrokerUnfit:
+            raise
+        except BrokerFault as fault:
+            if not is_told:
+                _log.warning("waiting for %s: %s", what, fault)
+            is_told = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ASKED_AGAIN_S):
+                await lose(broker)
 
 
 async def lose(broker: Broker) -> None:

@@ -23,8 +23,8 @@ from reader.core.rows import NO_ACCOUNT, Name, StepKind, StepRow, UnfinishedRow
 from reader.core.unstored import Unstored
 
 ASKERS_MAX: Final = 64
-"""Requests that are remembered for one outcome, the newest ones: a proxy asks again each second for
-what it still holds, so who is forgotten is told a second later."""
+"""Requests that are remembered for one outcome: the first, and the newest others. A proxy asks
+again each second for what it still holds, so who is forgotten is told a second later."""
 
 POSTED_BY_STEP: Final[Mapping[Step, int]] = {
     Step.DEBIT: -1,

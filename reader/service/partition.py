@@ -1,13 +1,10 @@
 """One partition at work: its projection, store, following and answering, put together."""
 
-import asyncio
-import logging
 from concurrent.futures import Executor
-from contextlib import suppress
 
 from msgspec import Struct
 
-from broker.port import Broker, BrokerFault, BrokerUnfit, StoredMessage
+from broker.port import Broker, StoredMessage
 from broker.witness import Witness
 from contracts.status import ReaderPartition
 from contracts.subjects import READER_QUEUE, journal_stream, query_subject
@@ -19,10 +16,7 @@ from reader.service.following import Follower
 from reader.service.history import History
 from reader.service.journal_check import Known, check_journal
 from reader.service.storing import Storing
-
-_log = logging.getLogger(__name__)
-
-_JOURNAL_RETRY_S = 0.1
+from runtime.process import once_there
 
 
 class Threads(Struct, frozen=True):
@@ -106,22 +100,7 @@ class Partition:
 
 
 async def journal_end(broker: Broker, partition: int) -> int:
-    """Last stream sequence of a partition's journal, once there is a journal.
-
-    The writer makes it and may start after this process, so this waits as long as it takes.
-    """
+    """Last stream sequence of a partition's journal, once there is a journal."""
     stream = journal_stream(partition)
-    is_told = False
-    while True:
-        try:
-            return (await broker.stream_state(stream)).last_sequence
-        except BrokerUnfit:
-            raise
-        except BrokerFault as fault:
-            if not is_told:
-                _log.warning("waiting for the journal %s: %s", stream, fault)
-            is_told = True
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_JOURNAL_RETRY_S):
-                await broker.closed()
-                raise BrokerFault(f"the connection closed before {stream} was found")
+    state = await once_there(broker, lambda: broker.stream_state(stream), f"the journal {stream}")
+    return state.last_sequence
