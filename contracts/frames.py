@@ -74,9 +74,8 @@ class EventFrame(Struct, frozen=True, array_like=True):
 
 
 class ResultFrame(Struct, frozen=True, array_like=True):
-    """Outcomes for one proxy."""
+    """Outcomes for one proxy, of any partitions."""
 
-    partition: int
     results: list[Result]
 
 

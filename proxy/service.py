@@ -220,7 +220,7 @@ class BrokerGateway:
             held = self._held.answered(result.request_number)
             if held is not None and not held.waiter.done():
                 held.waiter.set_result(result)
-        self._wake_sender(frame.partition)
+        self._wake_senders()
 
     def _keep_timer(self, deadline_ms: int) -> None:
         """See to it that the timer fires no later than a deadline."""
@@ -237,11 +237,14 @@ class BrokerGateway:
             self._give_up(held)
         self._release_sent()
         self._held.keep_time(now_ms)
-        for partition in range(self._partition_count):
-            self._wake_sender(partition)
+        self._wake_senders()
         deadline_ms = self._held.next_deadline_ms()
         if deadline_ms is not None:
             self._keep_timer(deadline_ms)
+
+    def _wake_senders(self) -> None:
+        for partition in range(self._partition_count):
+            self._wake_sender(partition)
 
     def _wake_sender(self, partition: int) -> None:
         if self._held.has_work(partition):

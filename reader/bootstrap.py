@@ -26,6 +26,7 @@ from reader.adapters.store_sqlite import SqliteReadStore
 from reader.ports import ReaderFault
 from reader.service.following import Follower
 from reader.service.partition import Partition, Threads, journal_end
+from reader.service.results import ResultSender
 from runtime.process import lose, say_ready
 from runtime.settings import ServiceSettings, read_service_settings
 
@@ -170,20 +171,24 @@ async def _serve(broker: Broker, partitions: list[Partition], ready: Callable[[]
     async def answer_status(_request: bytes) -> bytes:
         return encode_status(ReaderStatus(name, [p.status() for p in partitions]))
 
+    results = ResultSender(broker)
     async with asyncio.TaskGroup() as following:
         following.create_task(lose(broker))
+        following.create_task(results.run())
         async with asyncio.TaskGroup() as starting:
             for partition in partitions:
-                starting.create_task(_start(broker, partition, following))
+                starting.create_task(_start(broker, partition, results, following))
         await broker.serve(status_subject(_ROLE), answer_status)
         ready()
 
 
-async def _start(broker: Broker, partition: Partition, following: asyncio.TaskGroup) -> None:
+async def _start(
+    broker: Broker, partition: Partition, results: ResultSender, following: asyncio.TaskGroup
+) -> None:
     """Follow a partition; return when it has caught up and answers queries."""
     end = await journal_end(broker, partition.number)
     after = await partition.check(broker)
-    following.create_task(partition.follower.run(broker, after))
+    following.create_task(partition.follower.run(broker, after, results))
     await partition.follower.position.reach(end)
     await partition.serve_queries(broker)
 
@@ -193,7 +198,7 @@ async def _replay(broker: Broker, partition: Partition) -> None:
     end = await journal_end(broker, partition.number)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(partition.storing.run())
-        following = tasks.create_task(partition.follower.run(broker, None))
+        following = tasks.create_task(partition.follower.run(broker, None, None))
         await _tell_progress(partition, end)
         following.cancel()
         partition.storing.finish()

@@ -68,9 +68,9 @@ class Process(ABC):
         is_over = self._life is None or self._life.done()
         check(is_over, f"{self.name} did not end when it was cancelled")
         self.starts += 1
+        self.forget()
         self.gone = asyncio.Event()
         self.connection = self._server.connect()
-        self._split_count = 0
         self._life = asyncio.get_running_loop().create_task(self._live(self.connection))
 
     def crash(self) -> None:
@@ -108,6 +108,10 @@ class Process(ABC):
             self.gone.set()
             self.on_end(self, error)
 
+    def forget(self) -> None:
+        """Drop what the life before has left behind, at once: others look at it."""
+        self._split_count = 0
+
     @abstractmethod
     async def serve(self, connection: MemoryBroker) -> None:
         """The whole life of the process."""
@@ -125,9 +129,13 @@ class WriterProcess(Process):
     led: Sequence[PartyWriter[Partition] | PartyWriter[Coordinator]] = ()
     """Their writers; empty while the process starts."""
 
+    def forget(self) -> None:
+        """See Process."""
+        super().forget()
+        self.led = ()
+
     async def serve(self, connection: MemoryBroker) -> None:
         """As writer/bootstrap.py."""
-        self.led = ()
         writer_id = f"writer-{self.name}-{self.starts}"
         with ExitStack() as stack:
             await connection.provide_streams(PARTITION_COUNT)
@@ -167,9 +175,13 @@ class ProxyProcess(Process):
     """None while it waits for the slot map."""
     proxy_id = ""
 
+    def forget(self) -> None:
+        """See Process."""
+        super().forget()
+        self.gateway = None
+
     async def serve(self, connection: MemoryBroker) -> None:
         """As proxy/bootstrap.py."""
-        self.gateway = None
         self.proxy_id = f"proxy-{self.name}-{self.starts}"
         slots = await wallets_slot_map(connection, PARTITION_COUNT)
         self.gateway = BrokerGateway(connection, self.proxy_id, slots)

@@ -23,6 +23,7 @@ _NOT_MADE_BY_EVENTS: Final = frozenset(
         "ticks",
         "_name_hash",  # hash objects that stand for the key beside them
         "_content_hash",
+        "_newest",  # the name that was looked up last
     }
 )
 

@@ -26,6 +26,7 @@ from writer.core.idempotency import FINGERPRINT_KEY_BYTES
 from writer.core.partition import Partition
 from writer.service.party import PartyWriter, R
 from writer.service.steps import StepSender
+from writer.service.turns import Turns
 
 _random_key: Final = partial(secrets.token_bytes, FINGERPRINT_KEY_BYTES)
 
@@ -83,6 +84,7 @@ def make_writers(
         return stack.enter_context(closing(Witness(path)))
 
     steps = StepSender(broker, writer_id)
+    turns = Turns()
 
     def party_writer(party: int, rules: Callable[[int, SlotMap], R]) -> PartyWriter[R]:
         return PartyWriter(
@@ -90,6 +92,7 @@ def make_writers(
             party,
             partial(rules, party, slots),
             steps=steps,
+            turns=turns,
             writer_id=writer_id,
             witness=witness(party),
             fresh_key=fresh_key,

@@ -88,7 +88,7 @@ class SqliteReadStore:
         with self._transaction() as db:
             db.executemany(ADD_ACCOUNT, group.accounts)
             db.executemany(ADD_TRANSFER, group.transfers)
-            db.executemany(ADD_STEP, group.steps)
+            db.executemany(ADD_STEP, map(tuple, group.steps))  # plain ones are bound quicker
             db.executemany(ADD_HELD, _held_rows(group))
             db.executemany(PUT_UNFINISHED, [row for row in group.unfinished.items() if row[1]])
             db.executemany(END_UNFINISHED, [(at,) for at, to in group.unfinished.items() if not to])

@@ -46,6 +46,7 @@ _START: Final = int(StepKind.START)
 _DEBIT: Final = int(StepKind.DEBIT)
 _OUTCOME: Final = int(StepKind.OUTCOME)
 _CREDIT: Final = int(StepKind.CREDIT)
+_CHOREOGRAPHY: Final = Coordination.CHOREOGRAPHY
 _COORDINATIONS: Final = {int(way): way for way in Coordination}
 
 
@@ -122,27 +123,34 @@ class CoordinatedTransfers:
     def _transfer_started(
         self, event: TransferStarted, sequence: int, at_ms: int, request_number: int
     ) -> None:
-        payer = self._accounts.numbers[event.from_account_id]
-        assert self._accounts.currencies[payer] == event.currency, "it was checked at the start"
-        is_debit = event.coordination is Coordination.CHOREOGRAPHY
-        start = self._record(
-            sequence=sequence,
-            at_ms=at_ms,
-            kind=_START,
-            step=0,
-            reason=None,
-            coordination=event.coordination,
-            account=payer,
-            counterparty_id=event.to_account_id,
-            transaction_id=event.transaction_id,
-            amount_minor=event.amount_minor,
-            moved_minor=-event.amount_minor if is_debit else 0,
-            previous_step=0,
+        accounts, pending = self._accounts, self._unstored.pending
+        payer = accounts.numbers[event.from_account_id]
+        assert accounts.currencies[payer] == event.currency, "it was checked at the start"
+        amount_minor = event.amount_minor
+        is_debit = event.coordination is _CHOREOGRAPHY
+        previous_entry = accounts.post(payer, -amount_minor, sequence) if is_debit else 0
+        start = StepRow(
+            sequence,
+            at_ms,
+            _START,
+            0,  # no step
+            0,  # no reason
+            int(event.coordination),
+            payer,
+            "",  # not unopened
+            event.to_account_id,
+            event.transaction_id,
+            amount_minor,
+            -amount_minor if is_debit else 0,
+            accounts.posted[payer],
+            previous_entry,
+            0,  # no step before
         )
+        pending.steps.append(start)
+        pending.unfinished[sequence] = sequence
         name = (event.from_account_id, event.transaction_id)
         assert name not in self._unfinished, "a name is taken once"
         self._unfinished[name] = transfer = Unfinished(UnfinishedRow(start, start))
-        self._unstored.pending.unfinished[sequence] = sequence
         transfer.asked(self.sender_id, request_number, repeated=False)
 
     def _transfer_awaited(
@@ -159,18 +167,16 @@ class CoordinatedTransfers:
         start = transfer.start
         self._release(transfer, sequence)
         moved_minor = start.amount_minor * POSTED_BY_OUTCOME.get(event.step, 0)
+        reason = 0 if event.reason is None else int(event.reason)
         outcome = self._went_on(
-            transfer,
-            sequence,
-            at_ms,
-            step=event.step,
-            reason=event.reason,
-            kind=_OUTCOME,
-            moved_minor=moved_minor,
+            transfer, sequence, at_ms, _OUTCOME, event.step, reason=reason, moved_minor=moved_minor
         )
         pending = self._unstored.pending
         pending.names[name] = sequence
-        pending.unfinished[start.sequence] = 0
+        if pending.steps[0].sequence <= start.sequence:
+            del pending.unfinished[start.sequence]  # the store never knew it
+        else:
+            pending.unfinished[start.sequence] = 0
         for sender_id, request_number, repeated in transfer.askers:
             result = outcome_result(outcome, request_number, repeated=repeated)
             self.results.setdefault(sender_id, []).append(result)
@@ -180,7 +186,7 @@ class CoordinatedTransfers:
     ) -> None:
         moved_minor = event.amount_minor * POSTED_BY_STEP.get(event.step, 0)
         if event.step in CREDIT_STEPS:
-            self._credited(event, sequence, at_ms, None, moved_minor)
+            self._credited(event, sequence, at_ms, 0, moved_minor)
             return
         transfer = self._unfinished[event.from_account_id, event.transaction_id]
         if event.step is Step.TRY_DEBIT:
@@ -188,20 +194,14 @@ class CoordinatedTransfers:
         else:
             self._release(transfer, sequence)
         self._went_on(
-            transfer,
-            sequence,
-            at_ms,
-            step=event.step,
-            reason=None,
-            kind=_DEBIT,
-            moved_minor=moved_minor,
+            transfer, sequence, at_ms, _DEBIT, event.step, reason=0, moved_minor=moved_minor
         )
         self._unstored.pending.unfinished[transfer.start.sequence] = sequence
 
     def _step_refused(
         self, event: StepRefused, sequence: int, at_ms: int, _request_number: int
     ) -> None:
-        self._credited(event, sequence, at_ms, event.reason, 0)
+        self._credited(event, sequence, at_ms, int(event.reason), 0)
 
     def _release(self, transfer: Unfinished, sequence: int) -> None:
         """Whatever follows a hold ends it: its capture, a cancellation, or its expiry."""
@@ -216,100 +216,71 @@ class CoordinatedTransfers:
         transfer: Unfinished,
         sequence: int,
         at_ms: int,
-        *,
-        step: Step,
-        reason: Rejection | None,
         kind: int,
+        step: Step,
+        *,
+        reason: int,
         moved_minor: int,
     ) -> StepRow:
         """The payer's side took a step."""
-        start = transfer.start
-        transfer.newest = newest = self._record(
-            sequence=sequence,
-            at_ms=at_ms,
-            kind=kind,
-            step=step,
-            reason=reason,
-            coordination=start.coordination,
-            account=start.account,
-            counterparty_id=start.counterparty_id,
-            transaction_id=start.transaction_id,
-            amount_minor=start.amount_minor,
-            moved_minor=moved_minor,
-            previous_step=transfer.newest.sequence,
+        accounts, start = self._accounts, transfer.start
+        payer = start.account
+        previous_entry = accounts.post(payer, moved_minor, sequence) if moved_minor else 0
+        transfer.newest = row = StepRow(
+            sequence,
+            at_ms,
+            kind,
+            int(step),
+            reason,
+            start.coordination,
+            payer,
+            "",  # not unopened
+            start.counterparty_id,
+            start.transaction_id,
+            start.amount_minor,
+            moved_minor,
+            accounts.posted[payer],
+            previous_entry,
+            transfer.newest.sequence,
         )
-        return newest
+        self._unstored.pending.steps.append(row)
+        return row
 
     def _credited(
         self,
         event: StepTaken | StepRefused,
         sequence: int,
         at_ms: int,
-        reason: Rejection | None,
+        reason: int,
         moved_minor: int,
     ) -> None:
         """The payee's side took or refused a step."""
-        payee = self._accounts.numbers.get(event.to_account_id, NO_ACCOUNT)
+        accounts, pending = self._accounts, self._unstored.pending
+        payer_id, payee_id = event.from_account_id, event.to_account_id
+        payee = accounts.numbers.get(payee_id, NO_ACCOUNT)
+        previous_entry = 0
         if moved_minor:
-            assert self._accounts.currencies[payee] == event.currency, "it was checked before"
-        self._record(
-            sequence=sequence,
-            at_ms=at_ms,
-            kind=_CREDIT,
-            step=event.step,
-            reason=reason,
-            coordination=Coordination.NONE,
-            account=payee,
-            unopened_id=event.to_account_id if payee == NO_ACCOUNT else "",
-            counterparty_id=event.from_account_id,
-            transaction_id=event.transaction_id,
-            amount_minor=event.amount_minor,
-            moved_minor=moved_minor,
-            previous_step=0,
-        )
-        name = (event.from_account_id, event.transaction_id)
-        self._unstored.pending.credits.setdefault(name, []).append(sequence)
-
-    def _record(
-        self,
-        *,
-        sequence: int,
-        at_ms: int,
-        kind: int,
-        step: int,
-        reason: Rejection | None,
-        coordination: int,
-        account: int,
-        counterparty_id: str,
-        unopened_id: str = "",
-        transaction_id: str,
-        amount_minor: int,
-        moved_minor: int,
-        previous_step: int,
-    ) -> StepRow:
-        """Post what a step moves and keep its row."""
-        accounts, previous_entry = self._accounts, 0
-        if moved_minor:
-            previous_entry = accounts.post(account, moved_minor, sequence)
+            assert accounts.currencies[payee] == event.currency, "it was checked before"
+            previous_entry = accounts.post(payee, moved_minor, sequence)
         row = StepRow(
             sequence,
             at_ms,
-            kind,
-            int(step),
-            0 if reason is None else int(reason),
-            int(coordination),
-            account,
-            unopened_id,
-            counterparty_id,
-            transaction_id,
-            amount_minor,
+            _CREDIT,
+            int(event.step),
+            reason,
+            0,  # the payee's side is not told the way
+            payee,
+            payee_id if payee == NO_ACCOUNT else "",
+            payer_id,
+            event.transaction_id,
+            event.amount_minor,
             moved_minor,
-            0 if account == NO_ACCOUNT else accounts.posted[account],
+            0 if payee == NO_ACCOUNT else accounts.posted[payee],
             previous_entry,
-            previous_step,
+            0,  # no step before is looked for
         )
-        self._unstored.pending.steps.append(row)
-        return row
+        pending.steps.append(row)
+        pending.credits.setdefault((payer_id, event.transaction_id), []).append(sequence)
 
 
 def outcome_result(row: StepRow, request_number: int, *, repeated: bool) -> Result:

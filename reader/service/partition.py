@@ -40,7 +40,7 @@ class Partition:
         witness: Witness | None,
         store_name: str,
     ) -> None:
-        """Without a witness (in a rebuild) nothing is witnessed or pushed, only stored."""
+        """A rebuild has no witness."""
         self.number = number
         self._witness = witness
         self._store_name = store_name

@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -54,6 +54,7 @@ class Running:
         self.connection = journals.server.connect()
         self.client = journals.server.connect()
         self.pushed: dict[str, list[Result]] = {}
+        self._was_pushed = asyncio.Event()
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -96,5 +97,18 @@ class Running:
         answer = await self.ask(AccountQuery("nobody", min_sequence=sequence), partition)
         assert answer == NotFound(partition, sequence, Missing.ACCOUNT)
 
+    async def pushes(self, wanted: Mapping[str, Sequence[Result]]) -> None:
+        """Return when as many results are pushed as are wanted; assert that it is these."""
+        async with asyncio.timeout(10):
+            while _count(self.pushed) < _count(wanted):
+                self._was_pushed.clear()
+                await self._was_pushed.wait()
+        assert self.pushed == wanted
+
     def _note_pushed(self, proxy_id: str, data: bytes) -> None:
         self.pushed.setdefault(proxy_id, []).extend(RESULT_FRAME.decode(data).results)
+        self._was_pushed.set()
+
+
+def _count(results: Mapping[str, Sequence[Result]]) -> int:
+    return sum(map(len, results.values()))

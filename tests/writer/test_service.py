@@ -39,6 +39,7 @@ from writer.core.idempotency import FINGERPRINT_KEY_BYTES
 from writer.core.partition import Partition
 from writer.service.party import PartyWriter
 from writer.service.steps import StepSender
+from writer.service.turns import Turns
 
 DEADLINE_S = 5.0
 OPENINGS: list[Command] = [OpenAccount("a", "USD", 100), OpenAccount("b", "USD", 0)]
@@ -70,6 +71,7 @@ class World:
                 0,
                 partial(Partition, 0, self.slots),
                 steps=steps,
+                turns=Turns(),
                 writer_id=name,
                 witness=witness,
                 fresh_key=lambda: b"k" * FINGERPRINT_KEY_BYTES,

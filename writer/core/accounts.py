@@ -64,10 +64,11 @@ class Accounts:
         self.posted_minor[from_row] -= amount_minor
         self.posted_minor[to_row] += amount_minor
 
-    def change(self, row: int, *, posted: int, held: int, incoming: int) -> None:
+    def change(self, row: int, posted_minor: int, held_minor: int, incoming_minor: int) -> None:
         """Add signed amounts to the columns of one account; it was checked that they fit."""
-        self.posted_minor[row] += posted
-        self.held_minor[row] += held
-        self.incoming_minor[row] += incoming
-        assert self.held_minor[row] >= 0 <= self.incoming_minor[row], "what is freed was set aside"
-        assert self.available_minor(row) >= 0 <= self.room_minor(row), "no account passes a limit"
+        self.posted_minor[row] = posted = self.posted_minor[row] + posted_minor
+        self.held_minor[row] = held = self.held_minor[row] + held_minor
+        self.incoming_minor[row] = incoming = self.incoming_minor[row] + incoming_minor
+        assert held >= 0 <= incoming, "what is freed was set aside"
+        available = posted - held + self.overdraft_limit_minor[row]
+        assert available >= 0 <= AMOUNT_MINOR_MAX - posted - incoming, "no account passes a limit"

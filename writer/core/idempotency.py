@@ -62,12 +62,17 @@ class Fingerprints:
         # Copying a keyed hash is cheaper than making one.
         self._name_hash = blake2b(key=key, digest_size=NAME_BYTES)
         self._content_hash = blake2b(key=key, digest_size=_CONTENT_BYTES)
+        self._newest = ("", b"")
+        """The name asked for last, and its fingerprint: who looked it up mostly adds it next."""
 
     def name(self, from_account_id: str, transaction_id: str) -> bytes:
         """What a transfer is found by."""
-        fingerprint = self._name_hash.copy()
-        fingerprint.update(f"{from_account_id} {transaction_id}".encode())
-        return fingerprint.digest()
+        name = f"{from_account_id} {transaction_id}"
+        if name != self._newest[0]:
+            fingerprint = self._name_hash.copy()
+            fingerprint.update(name.encode())
+            self._newest = (name, fingerprint.digest())
+        return self._newest[1]
 
     def content(self, to_account_id: str, amount_minor: int, currency: str) -> bytes:
         """What must be the same for a repeat to be the same transfer."""

@@ -5,7 +5,7 @@ Owns unfinished sides, holds and locks: how steps move them stands in the tables
 """
 
 from itertools import islice
-from typing import Protocol, assert_never
+from typing import Final, Protocol
 
 from msgspec import Struct
 
@@ -17,6 +17,8 @@ from contracts.steps import StepAnswered, TakeStep
 from writer.core.accounts import Accounts
 from writer.core.coordination import FINAL, GIVING_UP, MOVES, TAKEN_BEFORE, WAYS, Move, SideState
 from writer.core.idempotency import Contents, Outcomes
+
+_LOCKED: Final = SideState.LOCKED  # an enum's member costs more to look up
 
 Name = tuple[str, str]
 """(payer's account id, transaction id)"""
@@ -173,82 +175,67 @@ class Sides:
 
     # --- evolve ---
 
-    def evolve(
-        self, event: TransferStarted | StepTaken | TransferFinished, sequence: int, at_ms: int
-    ) -> None:
-        """Change sides and accounts as the event of this sequence and time says."""
-        match event:
-            case TransferStarted():
-                self._start(event, at_ms)
-            case StepTaken():
-                self._take(event, sequence, at_ms)
-            case TransferFinished():
-                self._finish(event, sequence)
-            case _:
-                assert_never(event)
-
-    def _start(self, event: TransferStarted, at_ms: int) -> None:
+    def start(self, event: TransferStarted, at_ms: int) -> None:
         """Begin the payer's side."""
-        side = Side(*content_of(event), event.coordination, SideState.ABSENT, at_ms)
+        move = WAYS[event.coordination].start
+        side = Side(*content_of(event), event.coordination, move.to, at_ms)
         self.payers[named(event)] = side
-        self._move(side, event.from_account_id, WAYS[event.coordination].start)
+        self._change_account(side, event.from_account_id, SideState.ABSENT, move)
 
-    def _take(self, event: StepTaken, sequence: int, at_ms: int) -> None:
+    def take(self, event: StepTaken, sequence: int, at_ms: int) -> None:
         """Move either side; the payee's may begin or end with it."""
         name = named(event)
         side = self.of(name)
-        if side is None:
-            side = Side(*content_of(event), Coordination.NONE, SideState.ABSENT, at_ms)
-            self._payees[name] = side
-        move = MOVES[side.state, event.step]
-        self._move(side, account_of(event), move)
+        state = SideState.ABSENT if side is None else side.state
+        move = MOVES[state, event.step]
+        self._change_account(event, account_of(event), state, move)
         self._hold_ends_ms.pop(name, None)
-        if move.to is SideState.HELD:
-            self._hold_ends_ms[name] = at_ms + HOLD_MS
         if move.to in FINAL:
-            del self._payees[name]
+            self._payees.pop(name, None)
             gave_up = move.to is SideState.UNDONE
             self._outcomes.remember(event, sequence, Rejection.CANCELLED if gave_up else None)
+            return
+        if side is None:
+            side = Side(*content_of(event), Coordination.NONE, move.to, at_ms)
+            self._payees[name] = side
+        side.state = move.to
+        side.ticks = 0
+        if move.to is SideState.HELD:
+            self._hold_ends_ms[name] = at_ms + HOLD_MS
 
-    def _finish(self, event: TransferFinished, sequence: int) -> None:
+    def finish(self, event: TransferFinished, sequence: int) -> None:
         """End the payer's side, and with it the transfer."""
         name = named(event)
         side = self.payers.pop(name)
         move = MOVES[side.state, event.step]
         if not (move.may_be_refused and event.reason is not None):
             assert move.to in FINAL, "a transfer ends with a last step"
-            self._move(side, event.from_account_id, move)
+            self._change_account(side, event.from_account_id, side.state, move)
         self._hold_ends_ms.pop(name, None)
         self._outcomes.remember(side, sequence, event.reason)
 
-    def _move(self, side: Side, account_id: str, move: Move) -> None:
-        """Take a side to its next state, with its account."""
-        if SideState.LOCKED in (side.state, move.to):
-            self._lock_or_release(self._accounts.row_of[account_id], move)
-        side.state = move.to
-        side.ticks = 0
-        if move.touches_account:
-            self._post(side, account_id, move)
+    def _change_account(self, of: Contents, account_id: str, state: SideState, move: Move) -> None:
+        """Do to the account of a side what a step does that finds the side in a state."""
+        row_of = self._accounts.row_of
+        if state is _LOCKED or move.to is _LOCKED:
+            self._lock_or_release(row_of[account_id], move)
+        posted, held, incoming = move.posted, move.held, move.incoming
+        if posted or held or incoming:  # else there may be no such account
+            amount = of.amount_minor
+            self._accounts.change(
+                row_of[account_id], posted * amount, held * amount, incoming * amount
+            )
+            if posted:
+                sent = self.net_sent_minor.get(of.currency, 0)
+                self.net_sent_minor[of.currency] = sent - posted * amount
 
     def _lock_or_release(self, row: int, move: Move) -> None:
-        if move.to is SideState.LOCKED:
+        if move.to is _LOCKED:
             assert row not in self.locked_rows, "one vote at a time"
             self.locked_rows.add(row)
         else:
             self.locked_rows.remove(row)
             self.released.append(row)
-
-    def _post(self, side: Side, account_id: str, move: Move) -> None:
-        amount = side.amount_minor
-        self._accounts.change(
-            self._accounts.row_of[account_id],
-            posted=move.posted * amount,
-            held=move.held * amount,
-            incoming=move.incoming * amount,
-        )
-        if move.posted:
-            sent = self.net_sent_minor.get(side.currency, 0)
-            self.net_sent_minor[side.currency] = sent - move.posted * amount
 
 
 def named(of: TakeStep | StepAnswered | TransferStarted | TransferFinished | StepTaken) -> Name:

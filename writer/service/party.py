@@ -28,6 +28,7 @@ from writer.core.machine import Decision, Machine, Position, QueuedFrame
 from writer.core.rules import Rules
 from writer.service.queue import decoded_frame, next_group, queued_frames
 from writer.service.steps import StepSender
+from writer.service.turns import Turns
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class PartyWriter(Generic[R]):
         rules: Callable[[], R],
         *,
         steps: StepSender,
+        turns: Turns,
         writer_id: str,
         witness: Witness,
         fresh_key: Callable[[], bytes],
@@ -70,6 +72,7 @@ class PartyWriter(Generic[R]):
         self._witness = witness
         self._fresh_key = fresh_key
         self._steps = steps
+        self._turns = turns
         self._machine: Machine[R] | None = None
         """None while it is being rebuilt."""
         self.epoch = 0
@@ -306,6 +309,7 @@ class PartyWriter(Generic[R]):
         while True:
             await self._room.acquire()
             await self._arrived.wait()
+            await self._turns.join()
             group = next_group(self._gathered)
             if not self._gathered:
                 self._arrived.clear()
@@ -316,6 +320,7 @@ class PartyWriter(Generic[R]):
             if decision.data is not None:
                 acknowledged = await self._append(decision.data)
                 self._journal_sequence += 1
+                self._turns.sent(acknowledged)
             self._in_flight.put_nowait((decision, acknowledged))
             if self._machine.rules.unfinished_count:
                 self._has_unfinished.set()

@@ -54,11 +54,6 @@ class Move(Struct, frozen=True):
     receives: bool = False
     """The check is for room, not for funds."""
 
-    @property
-    def touches_account(self) -> bool:
-        """Whether any column changes."""
-        return bool(self.posted or self.held or self.incoming)
-
 
 Sides = Mapping[tuple[SideState, Step], Move]
 
