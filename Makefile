@@ -29,7 +29,7 @@ test: $(DEV) lint     ## everything CI runs
 	$(BIN)/pytest
 
 unit: $(DEV)          ## the inner loop: no server is started
-	$(BIN)/pytest -m "not server and not faults and not simulation" -q
+	$(BIN)/pytest -m "not server and not faults and not simulation" -q --numprocesses auto
 
 lint: $(DEV)          ## style, types, layers
 	$(BIN)/ruff check .
@@ -49,6 +49,7 @@ bench: $(DEV)         ## beside the PostgreSQL peer (docs/performance.md), and t
 	$(BIN)/python -m bench.coordination
 	$(BIN)/python -m bench.coordinator_death
 
+requirements: export CUSTOM_COMPILE_COMMAND = make requirements
 requirements: $(DEV)  ## pin again, with hashes and without index addresses
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras --allow-unsafe --extra install --output-file requirements.txt pyproject.toml
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras --allow-unsafe --extra install --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
