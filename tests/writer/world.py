@@ -16,6 +16,7 @@ from contracts.parties import COORDINATOR, parties
 from contracts.partitioning import SlotMap
 from contracts.rejections import Rejection
 from contracts.steps import StepMessage, TakeStep, Tick
+from writer.core.coordination import WAYS
 from writer.core.coordinator import Coordinator
 from writer.core.idempotency import FINGERPRINT_KEY_BYTES
 from writer.core.machine import Decision, Machine, QueuedFrame
@@ -23,6 +24,8 @@ from writer.core.partition import Partition
 from writer.core.rules import Outgoing
 
 KEY = b"k" * FINGERPRINT_KEY_BYTES
+COORDINATED = [way for way, table in WAYS.items() if table.lifecycle is not None]
+"""The ways that a coordinator drives."""
 
 Rules = Partition | Coordinator
 
