@@ -69,7 +69,7 @@ queries = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(written_frames, queries, st.data())
 def test_answers_are_those_of_the_books(frames: list, asked: list, data: st.DataObject) -> None:  # type: ignore[type-arg] # drawn
     writer = written(frames)
@@ -97,7 +97,7 @@ def _store_some(desk: Desk, choice: int) -> None:
         desk.store.tidy(at_once=True)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(written_frames, st.data())
 def test_the_past_is_that_of_the_books_after_restarts(frames: list, data: st.DataObject) -> None:  # type: ignore[type-arg] # drawn
     """Every account at every past sequence, with reopened stores between some of the groups."""

@@ -122,7 +122,7 @@ def test_an_event_about_an_account_that_was_never_opened_is_a_bug(tmp_path: Path
     desk.store.close()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(written_frames, st.data())
 def test_every_result_is_what_the_books_say(frames: list, data: st.DataObject) -> None:  # type: ignore[type-arg] # drawn
     """Wherever the groups are cut and written, each proxy gets its results, in order."""

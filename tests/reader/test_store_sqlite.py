@@ -61,7 +61,7 @@ def test_what_was_stored_is_found_again(tmp_path: Path) -> None:
     desk.store.close()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(written_frames, st.data())
 def test_a_death_between_groups_leaves_a_prefix(frames: list, data: st.DataObject) -> None:  # type: ignore[type-arg] # drawn
     """A copy of the files at any group's end reopens as if just that much had been projected."""
