@@ -26,7 +26,7 @@ AccountsQuery = AccountQuery | EntriesQuery | TransferQuery | CreditStepsQuery
 class NoRoom(Exception):
     """Too many requests are held or there is no broker: nothing was sent. Becomes a 503.
 
-    The message is a sentence for the client.
+    The message is a sentence for the client; without one, too many are held.
     """
 
 

@@ -89,7 +89,7 @@ class BrokerGateway:
         sent again like any other until it is answered.
         """
         if len(self._held) >= HELD_REQUESTS_MAX:
-            raise NoRoom("Too many requests are waiting; nothing was sent. Try again.")
+            raise NoRoom
         waiter: Waiter = self._loop.create_future()
         partition = self._slots.partition_of(command.routing_account_id)
         held = self._held.add(

@@ -3,7 +3,6 @@
 What the frames of one turn of the event loop bring for a proxy leaves in one frame.
 """
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from itertools import islice
@@ -13,6 +12,7 @@ from contracts.frames import RESULT_FRAME, ResultFrame
 from contracts.limits import EVENT_FRAME_EVENTS_MAX
 from contracts.results import Result
 from contracts.subjects import result_subject
+from runtime.outbox import Outbox
 
 _log = logging.getLogger(__name__)
 
@@ -22,23 +22,16 @@ class ResultSender:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._unsent: dict[str, list[Result]] = {}
-        self._filled = asyncio.Event()
+        self._outbox: Outbox[str, Result] = Outbox()
 
     def push(self, results: Mapping[str, list[Result]]) -> None:
         """Let each proxy's results leave at the end of this turn."""
         for proxy_id, answers in results.items():
-            self._unsent.setdefault(proxy_id, []).extend(answers)
-            self._filled.set()
+            self._outbox.add(proxy_id, answers)
 
     async def run(self) -> None:
         """Send until cancelled."""
-        while True:
-            await self._filled.wait()
-            self._filled.clear()
-            unsent, self._unsent = self._unsent, {}
-            for proxy_id, results in unsent.items():
-                await self._send(proxy_id, results)
+        await self._outbox.run(self._send)
 
     async def _send(self, proxy_id: str, results: list[Result]) -> None:
         """Send in frames that are small enough: a finished transfer may answer many requests."""

@@ -4,7 +4,6 @@ A party that this process leads too gets its steps at once. To others, what the 
 turn of the event loop ask for leaves in one frame each.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -14,6 +13,7 @@ from contracts.frames import STEP_FRAME, StepFrame
 from contracts.limits import STEP_FRAME_STEPS_MAX
 from contracts.steps import StepMessage
 from contracts.subjects import step_subject
+from runtime.outbox import Outbox
 from writer.core.rules import Outgoing
 
 Arrive = Callable[[StepFrame, int], None]
@@ -31,8 +31,7 @@ class StepSender:
         self._sender_id = sender_id
         self._next_numbers: dict[int, int] = {}
         """By destination, so that the steps that one party gets are numbered without a gap."""
-        self._unsent: dict[int, list[StepMessage]] = {}
-        self._filled = asyncio.Event()
+        self._outbox: Outbox[int, StepMessage] = Outbox()
         self.local: dict[int, Arrive] = {}
         """Who takes the steps of parties that this process leads."""
 
@@ -51,18 +50,11 @@ class StepSender:
 
     def send_by_queue(self, party: int, steps: list[StepMessage]) -> None:
         """Let steps leave at the end of this turn, to be stamped with the broker's time."""
-        self._unsent.setdefault(party, []).extend(steps)
-        self._filled.set()
+        self._outbox.add(party, steps)
 
     async def run(self) -> None:
         """Send until cancelled."""
-        while True:
-            await self._filled.wait()
-            self._filled.clear()
-            unsent, self._unsent = self._unsent, {}
-            for party, steps in unsent.items():
-                for frame in self._frames(party, steps):
-                    await self._publish(party, frame)
+        await self._outbox.run(self._publish)
 
     def _frames(self, party: int, steps: list[StepMessage]) -> Iterator[StepFrame]:
         rest = iter(steps)
@@ -71,8 +63,9 @@ class StepSender:
             self._next_numbers[party] = first + len(of_frame)
             yield StepFrame(self._sender_id, first, of_frame)
 
-    async def _publish(self, party: int, frame: StepFrame) -> None:
-        try:
-            await self._broker.publish(step_subject(party), STEP_FRAME.encode(frame))
-        except Disconnected as fault:
-            _log.warning("%s steps not sent: %s", len(frame.steps), fault)
+    async def _publish(self, party: int, steps: list[StepMessage]) -> None:
+        for frame in self._frames(party, steps):
+            try:
+                await self._broker.publish(step_subject(party), STEP_FRAME.encode(frame))
+            except Disconnected as fault:
+                _log.warning("%s steps not sent: %s", len(frame.steps), fault)
