@@ -55,14 +55,14 @@ def frozen(world: World, party: int) -> Iterator[bytes]:
     return freeze(world.machines[party], party, STREAM_SEQUENCE)
 
 
-def shaken(seed: int, turns: int, ways: list[Coordination] = WAYS) -> World:
+def shaken(seed: int, turns: int) -> World:
     """A wallet in the middle of its work."""
     chance, world = Random(seed), World(3)
     ids = list(opened(world, alice=0, bob=1, carol=2, dave=0).values())
     for number in range(turns):
         payer, payee = chance.sample(ids, 2)
         amount = chance.choice([1, 7, 60, 101])
-        world.command(transfer(payer, payee, amount, f"t{number}", chance.choice(ways)))
+        world.command(transfer(payer, payee, amount, f"t{number}", chance.choice(WAYS)))
         shake(world, chance, 3)
     return world
 
