@@ -17,7 +17,7 @@ import msgspec
 
 from broker.nats_slot_map import Request
 from broker.nats_streams import JetStreamApi
-from broker.port import BrokerFault, Following, NoResponse, SnapshotDamaged
+from broker.port import BrokerFault, Following, SnapshotDamaged
 from contracts.limits import FRAME_BYTES_MAX
 from contracts.parties import party_name
 from contracts.subjects import (
@@ -28,9 +28,11 @@ from contracts.subjects import (
 )
 
 _STALL_S_MAX: Final = 5.0
-"""No chunk for so long: the server does not have what it says it has, or is gone."""
+"""No chunk for so long: the server can't read what it says it has, or is gone. In either case
+recovery goes on without this snapshot, to the older one or to the next fault of the connection."""
 _REPLACE_OTHERS: Final = {"Nats-Rollup": "sub"}
 _NO_MESSAGE: Final = 10037
+_NO_SUCH_STREAM: Final = 10059
 
 Follow = Callable[[str, str], Awaitable[Following]]
 """Reads a stream's messages of one subject from the beginning."""
@@ -146,14 +148,16 @@ class NatsSnapshots:
                     blocks += [message.data for message in await anext(messages)]
         except TimeoutError as error:
             got = f"{len(blocks)} of {count} chunks"
-            raise NoResponse(f"{subject}: {got}, and none in {_STALL_S_MAX} s") from error
+            raise SnapshotDamaged(f"only {got} came, and none in {_STALL_S_MAX} s") from error
         finally:
             await following.close()
         return blocks
 
     async def _subjects(self, pattern: str) -> dict[str, int]:
-        """The subjects that hold messages, and how many."""
+        """The subjects that hold messages, and how many; none if somebody deleted the bucket."""
         answer = await self._api(f"STREAM.INFO.{SNAPSHOTS_STREAM}", {"subjects_filter": pattern})
+        if answer.get("error", {}).get("err_code") == _NO_SUCH_STREAM:
+            return {}
         return _checked(answer)["state"].get("subjects") or {}
 
     async def _store(self, subject: str, data: bytes, headers: dict[str, str]) -> None:
