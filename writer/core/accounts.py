@@ -9,11 +9,14 @@ from typing import Final
 
 from msgspec import Struct
 
-from contracts.limits import AMOUNT_MINOR_MAX
+from contracts.limits import AMOUNT_MINOR_MAX, FRAME_BYTES_MAX, ID_LENGTH_MAX
 from writer.core.blocks import Blocks, decoder_of, encoded
 
 _ROWS_OF_BLOCK: Final = 2_048
 """With the longest ids there are, a block stays below the largest message."""
+assert _ROWS_OF_BLOCK * (4 * (ID_LENGTH_MAX + 4) + 64) <= FRAME_BYTES_MAX, (
+    "an id's character may take 4 bytes"
+)
 
 
 class _Extent(Struct, frozen=True, array_like=True):

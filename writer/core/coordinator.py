@@ -21,7 +21,7 @@ from contracts.events import (
     Event,
     StepAnswerRecorded,
 )
-from contracts.limits import DUE_EVENTS_MAX, PARTY_ANSWER_TICKS_MAX
+from contracts.limits import DUE_EVENTS_MAX, FRAME_BYTES_MAX, ID_LENGTH_MAX, PARTY_ANSWER_TICKS_MAX
 from contracts.partitioning import SlotMap
 from contracts.rejections import Rejection
 from contracts.steps import Coordinate, StepAnswered, TakeStep, Tick
@@ -74,6 +74,9 @@ _EXTENT: Final = decoder_of(_Extent)
 _IN_HAND: Final = decoder_of(list[_InHand])
 _RUNNING_OF_BLOCK: Final = 1_024
 """With the longest ids there are, a block stays below the largest message."""
+assert _RUNNING_OF_BLOCK * (12 * (ID_LENGTH_MAX + 4) + 64) <= FRAME_BYTES_MAX, (
+    "an id's character may take 4 bytes"
+)
 
 
 class Coordinator:

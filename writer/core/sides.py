@@ -12,7 +12,14 @@ from msgspec import Struct
 
 from contracts.coordination import CREDIT_STEPS, Coordination, Step
 from contracts.events import Event, StepRefused, StepTaken, TransferFinished, TransferStarted
-from contracts.limits import DUE_EVENTS_MAX, HOLD_MS, RESEND_TICKS, RESEND_TICKS_MAX
+from contracts.limits import (
+    DUE_EVENTS_MAX,
+    FRAME_BYTES_MAX,
+    HOLD_MS,
+    ID_LENGTH_MAX,
+    RESEND_TICKS,
+    RESEND_TICKS_MAX,
+)
 from contracts.rejections import Rejection
 from contracts.steps import StepAnswered, TakeStep
 from writer.core.accounts import Accounts
@@ -23,6 +30,9 @@ from writer.core.idempotency import Contents, Outcomes
 _LOCKED: Final = SideState.LOCKED  # an enum's member costs more to look up
 _SIDES_OF_BLOCK: Final = 1_024
 """With the longest ids there are, a block stays below the largest message."""
+assert _SIDES_OF_BLOCK * (12 * (ID_LENGTH_MAX + 4) + 64) <= FRAME_BYTES_MAX, (
+    "an id's character may take 4 bytes"
+)
 
 Name = tuple[str, str]
 """(payer's account id, transaction id)"""
