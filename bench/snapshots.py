@@ -52,8 +52,8 @@ TRANSFERS = 10_000_000 // SCALE
 TAIL = SNAPSHOT_EVENTS_DEFAULT // SCALE
 FREEZES = 2_000
 STARTS = 5
-LOAD_S = 60
-FRAMES_IN_FLIGHT = 64
+LOAD_S = 40
+FRAMES_IN_FLIGHT = 16
 SLOTS = SlotMap.even(1)
 NEVER = SnapshotRule(events=10**9, seconds=10**7)
 ALWAYS = SnapshotRule(events=1, seconds=1)
@@ -62,6 +62,7 @@ ALWAYS = SnapshotRule(events=1, seconds=1)
 def main() -> None:
     """Start a server, build the wallet's partition in it, measure, print."""
     leave_on_signals()
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is a text stream
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as name:
         folder = Path(name)
         print(", ".join(f"{key} {value}" for key, value in describe(folder).items()))
@@ -142,6 +143,7 @@ class Journal:
         )
         self._sequence += 1
         self.byte_count += len(decision.data)
+        await asyncio.sleep(0)  # acknowledgements must be noticed while frames are made
 
     async def durable(self) -> int:
         """Wait until everything is, and give the last stream sequence."""
