@@ -11,8 +11,8 @@ from runtime.settings import ServiceSettings, read_number, read_service_settings
 
 _WRITES: Final = ("all", "partitions", "coordinator")
 
-SNAPSHOT_EVENTS_DEFAULT: Final = 250_000
-"""Replayed in about a second."""
+SNAPSHOT_EVENTS_DEFAULT: Final = 150_000
+"""Replayed in less than a second."""
 SNAPSHOT_EVENTS_MAX: Final = 10**9
 SNAPSHOT_S_DEFAULT: Final = 900
 SNAPSHOT_S_MAX: Final = 366 * 24 * 3_600
