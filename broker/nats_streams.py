@@ -11,7 +11,15 @@ import orjson
 from broker.port import BrokerFault, BrokerUnfit
 from contracts.limits import COMMAND_AGE_MS_MAX, COMMAND_QUEUE_BYTES_MAX, FRAME_BYTES_MAX
 from contracts.parties import parties
-from contracts.subjects import journal_stream, journal_subject, queue_stream, queue_subjects
+from contracts.subjects import (
+    SNAPSHOT_CHUNKS,
+    SNAPSHOT_METAS,
+    SNAPSHOTS_STREAM,
+    journal_stream,
+    journal_subject,
+    queue_stream,
+    queue_subjects,
+)
 
 SERVER_VERSION_MIN: Final = (2, 12)
 
@@ -61,6 +69,21 @@ def queue_config(party: int, replicas: int) -> dict[str, Any]:
     }
 
 
+def snapshots_config(replicas: int) -> dict[str, Any]:
+    """An object bucket (ADR-20 of NATS). What it holds can be made anew from the journals."""
+    return {
+        "name": SNAPSHOTS_STREAM,
+        "subjects": [f"{SNAPSHOT_CHUNKS}.>", f"{SNAPSHOT_METAS}.>"],
+        "storage": "file",
+        "retention": "limits",
+        "discard": "new",
+        "max_msg_size": FRAME_BYTES_MAX,
+        "num_replicas": replicas,
+        "allow_rollup_hdrs": True,
+        "allow_direct": False,  # a direct read may be stale
+    }
+
+
 async def provide_streams(
     api: JetStreamApi, partition_count: int, replicas: int = 1
 ) -> dict[str, dict[str, Any]]:
@@ -75,6 +98,7 @@ async def provide_streams(
         queue = queue_config(party, replicas)
         _check_queue(await provide_stream(api, queue), queue)
         configs[queue["name"]] = queue
+    await provide_stream(api, snapshots_config(replicas))
     beyond = await api(f"STREAM.INFO.{journal_stream(partition_count)}")
     if "error" not in beyond:
         raise BrokerUnfit(

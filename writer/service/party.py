@@ -18,7 +18,7 @@ from typing import Final, Generic, TypeVar
 from broker.port import Broker, BrokerFault, BrokerUnfit, Following, StoredMessage
 from broker.witness import Witness, Witnessed
 from contracts.chain import Tip, Unchained
-from contracts.frames import StepFrame
+from contracts.frames import StepFrame, frame_hash
 from contracts.limits import TICK_MS
 from contracts.parties import party_title
 from contracts.steps import Tick
@@ -27,6 +27,7 @@ from runtime.process import Unfit
 from writer.core.machine import Decision, Machine, Position, QueuedFrame
 from writer.core.rules import Rules
 from writer.service.queue import decoded_frame, next_group, queued_frames
+from writer.service.snapshots import Snapshots
 from writer.service.steps import StepSender
 from writer.service.turns import Turns
 
@@ -57,6 +58,7 @@ class PartyWriter(Generic[R]):
         turns: Turns,
         writer_id: str,
         witness: Witness,
+        snapshots: Snapshots[R],
         fresh_key: Callable[[], bytes],
     ) -> None:
         """Both makers are called when they are needed.
@@ -70,6 +72,7 @@ class PartyWriter(Generic[R]):
         self._rules = rules
         self._writer_id = writer_id
         self._witness = witness
+        self.snapshots = snapshots
         self._fresh_key = fresh_key
         self._steps = steps
         self._turns = turns
@@ -81,8 +84,10 @@ class PartyWriter(Generic[R]):
         """Stream sequence after which the next frame must come."""
         self.durable_sequence = 0
         """Of the last event known to be in the journal."""
-        self._unwitnessed: Witnessed | None = None
-        """The witnessed frame that a replay has not come to yet."""
+        self._durable_stream_sequence = 0
+        """Of the last frame known to be in the journal."""
+        self._unwitnessed: deque[Witnessed] = deque()
+        """The witnessed frames that a replay has not come to yet, in order."""
         self._queue: Following | None = None
         """The queue as this reign reads it."""
         self._in_flight: asyncio.Queue[tuple[Decision, asyncio.Future[int] | None]] = (
@@ -175,6 +180,7 @@ class PartyWriter(Generic[R]):
             self._gather_queued(),
             self._decide_gathered(),
             self._let_time_pass(),
+            self.snapshots.run(self._take_snapshot_if_due),
         )
         tasks = [asyncio.create_task(work) for work in works]
         try:
@@ -206,14 +212,17 @@ class PartyWriter(Generic[R]):
     # --- recovery ---
 
     async def _rebuild(self) -> Machine[R]:
-        """A machine that has replayed the whole journal."""
-        machine = Machine(self.party, self._rules())
-        self._unwitnessed = self._witness.newest
+        """A machine that is where the journal is: a snapshot and what follows it, or all of it."""
+        recovered = await self.snapshots.restore(lambda: Machine(self.party, self._rules()))
+        machine, after = recovered.machine, recovered.after
+        newest = [] if self._witness.newest is None else [self._witness.newest]
+        self._unwitnessed = deque(sorted([*recovered.contradicted, *newest]))
+        await self._compare_earlier_witnesses(machine.tip)
         stream = journal_stream(self.party)
         last = (await self._broker.stream_state(stream)).last_sequence
-        self._journal_sequence = 0
-        if last:
-            following = await self._broker.follow(stream, after=None)
+        self._journal_sequence = 0 if after is None else after.sequence
+        if last > self._journal_sequence:
+            following = await self._broker.follow(stream, after=after)
             try:
                 async for messages in following:
                     self._replay(machine, messages)
@@ -222,17 +231,16 @@ class PartyWriter(Generic[R]):
             finally:
                 await following.close()
         machine.rules.check()
-        if self._unwitnessed is not None:
-            self._refuse_missing(machine.tip.sequence, self._unwitnessed.sequence)
+        if self._unwitnessed:
+            self._refuse_missing(machine.tip.sequence, self._unwitnessed[-1].sequence)
         return machine
 
     def _replay(self, machine: Machine[R], messages: list[StoredMessage]) -> None:
         for message in messages:
             link = machine.replay(message.data)
             self._journal_sequence = message.sequence
-            witnessed = self._unwitnessed
-            if witnessed is not None and machine.tip.sequence >= witnessed.sequence:
-                self._compare_with_witness(machine.tip, witnessed)
+            while self._unwitnessed and machine.tip.sequence >= self._unwitnessed[0].sequence:
+                self._compare_with_witness(machine.tip, self._unwitnessed.popleft())
             if isinstance(link, Unchained):
                 _log.error(
                     "%s: journal message %s does not count: %s",
@@ -241,14 +249,26 @@ class PartyWriter(Generic[R]):
                     link.why,
                 )
 
+    async def _compare_earlier_witnesses(self, tip: Tip) -> None:
+        """Those before a snapshot's tip are not replayed: their frames must be in their places."""
+        while self._unwitnessed and self._unwitnessed[0].sequence <= tip.sequence:
+            witnessed = self._unwitnessed.popleft()
+            message = await self._broker.stored_message(
+                journal_stream(self.party), witnessed.stream_sequence
+            )
+            if message is None or frame_hash(message.data) != witnessed.hash:
+                self._refuse_history(witnessed.sequence)
+
     def _compare_with_witness(self, tip: Tip, witnessed: Witnessed) -> None:
         """The journal has reached the witnessed sequence: it must be the same history."""
-        self._unwitnessed = None
         if (tip.sequence, tip.hash) != (witnessed.sequence, witnessed.hash):
-            raise Unfit(
-                f"{self._name}: the journal holds another history than the one "
-                f"that was durable at sequence {witnessed.sequence}. {self._what_to_do()}"
-            )
+            self._refuse_history(witnessed.sequence)
+
+    def _refuse_history(self, sequence: int) -> None:
+        raise Unfit(
+            f"{self._name}: the journal holds another history than the one "
+            f"that was durable at sequence {sequence}. {self._what_to_do()}"
+        )
 
     def _refuse_missing(self, last: int, durable: int) -> None:
         raise Unfit(
@@ -330,7 +350,7 @@ class PartyWriter(Generic[R]):
         while True:
             decision, acknowledged = await self._in_flight.get()
             if acknowledged is not None:
-                self._note_durable(decision, await acknowledged)
+                self._note_appended(decision, await acknowledged)
             self._room.release()
             self._steps.send(decision.outgoing, decision.at_ms)
 
@@ -357,8 +377,21 @@ class PartyWriter(Generic[R]):
             journal_subject(self.party), data, expected_last_sequence=self._journal_sequence
         )
 
+    def _note_appended(self, decision: Decision, stream_sequence: int) -> None:
+        """The next frame of this reign is durable: right behind the one before, or it is void."""
+        if stream_sequence != self._durable_stream_sequence + 1:
+            raise BrokerFault(f"something came in between at {stream_sequence - 1}")
+        self._note_durable(decision, stream_sequence)
+        self._take_snapshot_if_due()
+
+    def _take_snapshot_if_due(self) -> None:
+        machine = self._machine
+        if machine is not None and machine.tip.sequence == self.durable_sequence:
+            self.snapshots.take_if_due(machine, self._durable_stream_sequence)
+
     def _note_durable(self, decision: Decision, stream_sequence: int) -> None:
         self.durable_sequence = decision.tip.sequence
+        self._durable_stream_sequence = stream_sequence
         self._witness.record(decision.tip.sequence, decision.tip.hash, stream_sequence)
 
 
