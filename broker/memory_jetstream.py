@@ -120,6 +120,21 @@ class JetStream:
         if stream is not None:
             self._store(stream, subject, data)
 
+    def put(self, name: str, subject: str, data: bytes, expected: int | None) -> int:
+        """Store the value of a bucket's key, if its present one is as expected; give its revision.
+
+        Values before the last are kept here; nobody may rely on that.
+        """
+        stream = self.stream(name)
+        if expected is not None:
+            before = (
+                each.sequence for each in reversed(stream.messages) if each.subject == subject
+            )
+            present = next(before, 0)
+            if present != expected:
+                raise AppendRefused(f"{subject}: revision {present}, not {expected}")
+        return self._store(stream, subject, data).sequence
+
     def append(self, subject: str, data: bytes, expected: int, settle: Settle) -> None:
         """Store a message if the stream is where its sender thinks, and settle with its sequence.
 

@@ -11,7 +11,14 @@ import orjson
 from broker.port import BrokerFault, BrokerUnfit
 from contracts.limits import COMMAND_AGE_MS_MAX, COMMAND_QUEUE_BYTES_MAX, FRAME_BYTES_MAX
 from contracts.parties import parties
-from contracts.subjects import journal_stream, journal_subject, queue_stream, queue_subjects
+from contracts.subjects import (
+    LEASES_STREAM,
+    LEASES_SUBJECTS,
+    journal_stream,
+    journal_subject,
+    queue_stream,
+    queue_subjects,
+)
 
 SERVER_VERSION_MIN: Final = (2, 12)
 
@@ -61,14 +68,30 @@ def queue_config(party: int, replicas: int) -> dict[str, Any]:
     }
 
 
+def leases_config(replicas: int) -> dict[str, Any]:
+    """A bucket that keeps the last value of each key, in memory: leases do not last anyway."""
+    return {
+        "name": LEASES_STREAM,
+        "subjects": [LEASES_SUBJECTS],
+        "storage": "memory",
+        "retention": "limits",
+        "discard": "new",
+        "max_msgs_per_subject": 1,
+        "num_replicas": replicas,
+        "allow_direct": False,
+    }
+
+
 async def provide_streams(
     api: JetStreamApi, partition_count: int, replicas: int = 1
 ) -> dict[str, dict[str, Any]]:
-    """Make the streams that are missing; give the configurations of the queues.
+    """Make the streams that are missing; give the configurations of those in memory.
 
     Raise BrokerUnfit where a stream is not as it must be.
     """
-    configs = {}
+    leases = leases_config(replicas)
+    await provide_stream(api, leases)
+    configs = {LEASES_STREAM: leases}
     for party in parties(partition_count):
         journal = journal_config(party, partition_count, replicas)
         _check_journal(await provide_stream(api, journal), partition_count)
