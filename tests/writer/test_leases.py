@@ -88,9 +88,9 @@ def test_who_joins_is_given_its_share_once_it_is_ready() -> None:
     for party in ALL:
         leases.led(party, "a", 1)
     leases.renewed("b", [], 0)
-    assert leases.to_hand_over() == []
+    assert leases.to_hand_over() == {}
     leases.renewed("b", ALL, 1)
-    assert leases.to_hand_over() == [0, 1]
+    assert leases.to_hand_over() == {0: "b", 1: "b"}
 
 
 def test_a_leader_that_is_not_ready_for_the_moment_stays() -> None:

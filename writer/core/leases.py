@@ -48,6 +48,8 @@ class Leases:
         self._own_id = own_id
         self._leases: dict[str, _Lease] = {}
         self._leaders: dict[int, _Leader] = {}
+        self._promised: dict[int, str] = {}
+        """To whom this writer will hand over what it still leads: dealt with as if it were done."""
 
     # --- what was heard ---
 
@@ -62,11 +64,13 @@ class Leases:
     def led(self, party: int, writer_id: str, revision: int) -> None:
         """A party is led by a writer, or by NOBODY."""
         self._leaders[party] = _Leader(writer_id, revision)
+        self._promised.pop(party, None)
 
     def lost(self) -> None:
         """The records are gone with their server: they are heard anew, as far as they are left."""
         self._leases.clear()
         self._leaders.clear()
+        self._promised.clear()
 
     def expire(self, now_ms: int) -> None:
         """Let time pass."""
@@ -80,6 +84,11 @@ class Leases:
     def next_end_ms(self) -> int | None:
         """When the next lease ends unless it is renewed."""
         return min((lease.ends_at_ms for lease in self._leases.values()), default=None)
+
+    @property
+    def living(self) -> Collection[str]:
+        """The writers whose leases have not ended."""
+        return self._leases.keys()
 
     @property
     def leaders(self) -> Mapping[int, str]:
@@ -107,17 +116,21 @@ class Leases:
             if writer_id == self._own_id and party not in leaders
         ]
 
-    def to_hand_over(self) -> list[int]:
-        """The parties that this writer leads and that are dealt to another."""
-        return [
-            party
+    def to_hand_over(self) -> dict[int, str]:
+        """The parties that this writer leads and that are dealt to another, and to whom.
+
+        They count as the other's from now on.
+        """
+        self._promised |= {
+            party: writer_id
             for party, writer_id in self._dealt().items()
             if writer_id != self._own_id and self.leads(party)
-        ]
+        }
+        return self._promised
 
     def _dealt(self) -> dict[int, str]:
         ready = {writer_id: lease.ready for writer_id, lease in self._leases.items()}
-        return deal(ready, self.leaders)
+        return deal(ready, {**self.leaders, **self._promised})
 
 
 def deal(ready: Mapping[str, Collection[int]], leaders: Mapping[int, str]) -> dict[int, str]:
