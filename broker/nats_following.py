@@ -152,14 +152,15 @@ class NatsFollowing:
                 return
 
     async def _check_rewind(self) -> None:
-        if self._last is None:
+        last = self._last
+        if last is None:
             return
-        there = await self._stored_message(self._stream, self._last.sequence)
-        if there is not None and there.at_ns == self._last.at_ns:
-            return
+        there = await self._stored_message(self._stream, last.sequence)
+        if there is not None and there.at_ns == last.at_ns:
+            return  # the old consumer may have brought later ones meanwhile
         if self._restore is None:
             raise BrokerUnfit(
-                f"Stream {self._stream} no longer holds message {self._last.sequence}, which was "
+                f"Stream {self._stream} no longer holds message {last.sequence}, which was "
                 "read before: the server lost stored messages. Stop it and check its files."
             )
         _log.warning("%s: went backwards, reading it from its beginning", self._stream)

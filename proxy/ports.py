@@ -24,7 +24,10 @@ AccountsQuery = AccountQuery | EntriesQuery | TransferQuery | CreditStepsQuery
 
 
 class NoRoom(Exception):
-    """Too many requests are held or there is no broker: nothing was sent. Becomes a 503."""
+    """Too many requests are held or there is no broker: nothing was sent. Becomes a 503.
+
+    The message is a sentence for the client.
+    """
 
 
 class NoAnswer(Exception):

@@ -42,6 +42,7 @@ _QUERY_GRACE_MS: Final = 1_000
 """A reader answers within the wait it was given; this is for the way there and back."""
 _QUERY_SLICE_MS: Final = 5_000
 """The longest wait asked for at a time; a reader waits no longer for a sequence either."""
+_NOT_SENT: Final = "The broker could not be reached in time; nothing was sent. Try again."
 _ASKED_AGAIN_S: Final = 0.1
 _READER_ABSENCE_MS: Final = 3_000
 """How long there may be no reader at all, as while one is started again."""
@@ -88,7 +89,7 @@ class BrokerGateway:
         sent again like any other until it is answered.
         """
         if len(self._held) >= HELD_REQUESTS_MAX:
-            raise NoRoom(f"{HELD_REQUESTS_MAX} requests are held already")
+            raise NoRoom("Too many requests are waiting; nothing was sent. Try again.")
         waiter: Waiter = self._loop.create_future()
         partition = self._slots.partition_of(command.routing_account_id)
         held = self._held.add(
@@ -216,11 +217,15 @@ class BrokerGateway:
         except Undecodable as error:
             _log.error("result frame dropped: %s", error)
             return
+        landed = set[int]()
         for result in frame.results:
             held = self._held.answered(result.request_number)
-            if held is not None and not held.waiter.done():
-                held.waiter.set_result(result)
-        self._wake_senders()
+            if held is not None:
+                landed.add(held.partition)
+                if not held.waiter.done():
+                    held.waiter.set_result(result)
+        for partition in landed:
+            self._wake_sender(partition)
 
     def _keep_timer(self, deadline_ms: int) -> None:
         """See to it that the timer fires no later than a deadline."""
@@ -237,14 +242,11 @@ class BrokerGateway:
             self._give_up(held)
         self._release_sent()
         self._held.keep_time(now_ms)
-        self._wake_senders()
+        for partition in range(self._partition_count):
+            self._wake_sender(partition)
         deadline_ms = self._held.next_deadline_ms()
         if deadline_ms is not None:
             self._keep_timer(deadline_ms)
-
-    def _wake_senders(self) -> None:
-        for partition in range(self._partition_count):
-            self._wake_sender(partition)
 
     def _wake_sender(self, partition: int) -> None:
         if self._held.has_work(partition):
@@ -256,7 +258,7 @@ class BrokerGateway:
         if held.sends:
             held.waiter.set_result(None)
         else:
-            held.waiter.set_exception(NoRoom("the broker could not be reached; nothing was sent"))
+            held.waiter.set_exception(NoRoom(_NOT_SENT))
 
     def _now_ms(self) -> int:
         return int(self._loop.time() * 1_000)

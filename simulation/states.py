@@ -21,6 +21,7 @@ _NOT_MADE_BY_EVENTS: Final = frozenset(
         "released",
         "asked",  # what was sent, and how long ago
         "ticks",
+        "_overdue",  # what the coordinator's ticks have found
         "_name_hash",  # hash objects that stand for the key beside them
         "_content_hash",
         "_newest",  # the name that was looked up last

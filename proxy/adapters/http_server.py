@@ -29,7 +29,6 @@ from proxy.core.problems import (
     NO_ROOM,
     TOO_MANY_CONNECTIONS,
     Problem,
-    ProblemKind,
 )
 from proxy.ports import Gateway, NoAnswer, NoRoom
 
@@ -122,12 +121,6 @@ class HttpServer(web.Server):
         self._open_connections -= 1
 
 
-_KINDS_BY_FAULT: Final[dict[type[BaseException], ProblemKind]] = {
-    NoRoom: NO_ROOM,
-    NoAnswer: NO_ANSWER,
-}
-
-
 class _Connection(web.RequestHandler):
     """aiohttp's protocol, answering failures with problem documents."""
 
@@ -143,8 +136,10 @@ class _Connection(web.RequestHandler):
         """Answer an unreadable request (status 400) or a handler's exception."""
         if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
             raise ConnectionError("there is nobody to answer") from exc
-        if exc is not None and type(exc) in _KINDS_BY_FAULT:
-            return problem_response(Problem(_KINDS_BY_FAULT[type(exc)]))
+        if isinstance(exc, NoRoom):
+            return problem_response(Problem(NO_ROOM, str(exc)))
+        if isinstance(exc, NoAnswer):
+            return problem_response(Problem(NO_ANSWER))
         if status == HTTPStatus.BAD_REQUEST:
             return _unreadable(exc)
         self.log_exception("a request failed", exc_info=exc)

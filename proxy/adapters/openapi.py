@@ -30,7 +30,7 @@ _HEADERS: Final = {
     "Preference-Applied": "What was heeded of `Prefer`.",
     "Retry-After": "Seconds to wait before trying again.",
     "Allow": "Methods that are possible here.",
-    COORDINATION_HEADER: "How it was made all-or-nothing: `none` within one partition.",
+    COORDINATION_HEADER: "How it was made all-or-nothing; `none`: by one partition alone.",
 }
 
 _ALWAYS: Final = frozenset({"Location", "Retry-After", "Allow", COORDINATION_HEADER})
@@ -41,7 +41,7 @@ _PREFER: Final = {
     "required": False,
     "description": (
         "`wait=n`: wait up to n seconds (at most 60) for the outcome; `respond-async`: do not"
-        " wait. Anything else is ignored (RFC 7240)."
+        " wait, and ask the `Location` for the outcome. Anything else is ignored (RFC 7240)."
     ),
     "schema": {"type": "string"},
     "example": "wait=1",

@@ -27,6 +27,8 @@ REBUILD: Final = (
 
 def fault_of(error: sqlite3.Error, path: Path) -> StoreFault | StoreUnfit:
     """What an error of SQLite means for the reader: it may pass, or the file is unfit."""
+    if isinstance(error, sqlite3.ProgrammingError):
+        return StoreFault(f"{path} is closed: {error}")
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
     if code in _PASSING_CODES:
         return StoreFault(f"{path}: {error}")

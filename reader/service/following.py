@@ -1,4 +1,4 @@
-"""Follows one journal: check the chain, project, push at once, store behind it."""
+"""Follows one journal: check the chain, project, push with this turn of the loop, store later."""
 
 import logging
 from collections.abc import Callable

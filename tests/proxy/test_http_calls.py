@@ -291,7 +291,9 @@ async def test_the_status_shows_who_leads_and_who_follows(wallet: Wallet) -> Non
     assert [reader["id"] for reader in partition["readers"]] == ["reader-1"]
 
 
-@pytest.mark.parametrize(("fault", "code"), [(NoRoom(), "no_room"), (NoAnswer(), "no_answer")])
+@pytest.mark.parametrize(
+    ("fault", "code"), [(NoRoom("There is no room."), "no_room"), (NoAnswer(), "no_answer")]
+)
 async def test_a_fault_behind_the_gateway_is_a_503_that_says_when_to_try_again(
     wallet: Wallet, fault: Exception, code: str
 ) -> None:
@@ -303,6 +305,7 @@ async def test_a_fault_behind_the_gateway_is_a_503_that_says_when_to_try_again(
     ]
     for answer in answers:
         assert (answer["status"], answer["body"]["code"]) == (503, code)
+        assert answer["body"]["detail"].startswith(str(fault))
         assert answer["headers"]["Retry-After"] == "1"
         assert "Connection" not in answer["headers"]
 

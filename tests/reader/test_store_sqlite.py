@@ -39,6 +39,15 @@ def test_a_closed_store_is_one_file(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["store.sqlite"]
 
 
+def test_a_question_after_the_end_is_no_damage(tmp_path: Path) -> None:
+    """One that is under way while the reader stops must not send its operator to rebuild."""
+    store = SqliteReadStore(tmp_path / "store.sqlite", 0)
+    reading = store.reading()
+    store.close()
+    with pytest.raises(StoreFault, match="closed"):
+        reading.row(1)
+
+
 def test_what_was_stored_is_found_again(tmp_path: Path) -> None:
     writer = busy_writer(200)
     path = tmp_path / "store.sqlite"

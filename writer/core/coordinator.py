@@ -60,7 +60,8 @@ class Coordinator:
         """Oldest first."""
         self.released: list[int] = []
         self._overdue: dict[Name, None] = {}
-        """What is to be given up as soon as there is room for the events."""
+        """What is to be given up as soon as there is room for the events. Not a part of the state
+        that events make."""
 
     @property
     def fingerprint_key(self) -> bytes | None:

@@ -191,6 +191,7 @@ class Sides:
         self._change_account(event, account_of(event), state, move)
         self._hold_ends_ms.pop(name, None)
         if move.to in FINAL:
+            assert name not in self.payers, "a payer's side ends with the transfer"
             self._payees.pop(name, None)
             gave_up = move.to is SideState.UNDONE
             self._outcomes.remember(event, sequence, Rejection.CANCELLED if gave_up else None)

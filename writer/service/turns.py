@@ -9,14 +9,16 @@ import asyncio
 from typing import Final
 
 TURN_S_MAX: Final = 0.02
-"""No turn waits longer for a frame: a party whose journal stalls must not hold up the others."""
+"""A frame that is out for longer is waited for no more: a journal that stalls must not hold up the
+other parties, but for one turn."""
 
 
 class Turns:
-    """The turns of one process: open from when nothing is out until the first frame has left."""
+    """The turns of one process: open from when nothing is waited for until the first frame left."""
 
     def __init__(self) -> None:
-        self._out = 0
+        self._out = set[asyncio.Future[int]]()
+        """The frames that the next turn waits for."""
         self._is_open = asyncio.Event()
         self._is_open.set()
         self._timer: asyncio.TimerHandle | None = None
@@ -28,17 +30,18 @@ class Turns:
 
     def sent(self, acknowledged: asyncio.Future[int]) -> None:
         """A frame is out; it has landed when its future is done, in whichever way."""
-        self._out += 1
+        self._out.add(acknowledged)
         acknowledged.add_done_callback(self._landed)
         # Not now: whoever is woken in this very turn of the event loop leaves too.
         asyncio.get_running_loop().call_soon(self._close)
 
-    def _landed(self, _: asyncio.Future[int]) -> None:
-        self._out -= 1
+    def _landed(self, acknowledged: asyncio.Future[int]) -> None:
+        self._out.discard(acknowledged)
         if not self._out:
             self._open()
 
     def _open(self) -> None:
+        self._out.clear()
         self._is_open.set()
         if self._timer is not None:
             self._timer.cancel()

@@ -1,0 +1,58 @@
+"""The following over NATS in races that no server can be made to run on purpose."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from broker.nats_broker import NatsBroker
+from broker.nats_following import NatsFollowing
+from broker.port import StoredMessage
+from contracts.subjects import journal_stream, journal_subject
+from tests.broker.implementations import DEADLINE_S, over_nats
+
+pytestmark = pytest.mark.server
+
+
+async def test_messages_that_come_while_the_last_one_is_checked_are_no_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that stood still for seconds: the consumer is made anew while the old one lives."""
+    async with over_nats(tmp_path) as connect:
+        broker = await connect()
+        assert isinstance(broker, NatsBroker)
+        await broker.provide_streams(1)
+        stored_message, checked = broker.stored_message, asyncio.Event()
+
+        async def slowly(stream: str, sequence: int) -> StoredMessage | None:
+            message = await stored_message(stream, sequence)
+            await _append(broker, 1)
+            async with asyncio.timeout(DEADLINE_S):
+                while not following.backlog:  # noqa: ASYNC110  # nothing tells of a backlog
+                    await asyncio.sleep(0.001)
+            checked.set()
+            return message
+
+        monkeypatch.setattr(broker, "stored_message", slowly)
+        await _append(broker, 0)
+        following = await broker.follow(journal_stream(0), after=None)
+        assert isinstance(following, NatsFollowing)
+        async with asyncio.timeout(DEADLINE_S):
+            async for _ in following:
+                break
+            following.reset()
+            await checked.wait()
+            read: list[int] = []
+            async for messages in following:
+                read += [message.sequence for message in messages]
+                if read[-1] == 3:
+                    break
+                more = asyncio.create_task(_append(broker, 2))  # while this goes on reading
+            await more
+        assert read == [2, 3]
+        await following.close()
+        await broker.close()
+
+
+async def _append(broker: NatsBroker, last: int) -> None:
+    await (await broker.append(journal_subject(0), b"frame", expected_last_sequence=last))
