@@ -126,7 +126,7 @@ class Leases:
             for party, writer_id in self._dealt().items()
             if writer_id != self._own_id and self.leads(party)
         }
-        return self._promised
+        return dict(self._promised)
 
     def _dealt(self) -> dict[int, str]:
         ready = {writer_id: lease.ready for writer_id, lease in self._leases.items()}
