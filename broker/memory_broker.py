@@ -9,7 +9,7 @@ lost, late or doubled, and what a dead process sent before its death may still a
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from functools import lru_cache, partial
 from typing import Any, Final, Self, TypeVar
 
@@ -180,6 +180,27 @@ class MemoryBroker:
     async def stored_message(self, stream: str, sequence: int) -> StoredMessage | None:
         """See the port."""
         return await self._call(self._stored_message, stream, sequence)
+
+    async def put_snapshot(self, party: int, sequence: int, blocks: AsyncIterator[bytes]) -> None:
+        """See the port."""
+        kept, block_count = self._server.snapshots, 0
+        number = await self._call(kept.begin, party, sequence)
+        async for block in blocks:
+            await self._call(kept.add, number, block)
+            block_count += 1
+        await self._call(kept.name, number, block_count)
+
+    async def snapshots(self, party: int) -> list[int]:
+        """See the port."""
+        return await self._call(self._server.snapshots.sequences, party)
+
+    async def snapshot(self, party: int, sequence: int) -> list[bytes]:
+        """See the port."""
+        return await self._call(self._server.snapshots.get, party, sequence)
+
+    async def prune_snapshots(self, party: int, *, below: int, kept: Collection[int]) -> None:
+        """See the port."""
+        await self._call(self._server.snapshots.prune, party, below, kept)
 
     async def subscribe(self, subject: str, handler: Handler) -> None:
         """See the port."""

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from broker.memory_jetstream import JetStream
 from broker.memory_link import Session, Weather
+from broker.memory_snapshots import MemorySnapshots
 
 Handler = Callable[[bytes], None]
 Answerer = Callable[[bytes], Awaitable[bytes]]
@@ -82,6 +83,7 @@ class Exchange(JetStream):
         """Of the wallet that made its streams here."""
         self.slot_map: bytes | None = None
         """As stored: what a wallet's first writer put there."""
+        self.snapshots = MemorySnapshots()
         self.subscriptions: dict[str, list[Subscription]] = {}
         self.services: dict[str, list[Service]] = {}
         self._turns: dict[str, int] = {}

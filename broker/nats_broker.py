@@ -4,7 +4,7 @@ import asyncio
 import base64
 import datetime as dt
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Self
@@ -19,6 +19,7 @@ from nats.aio.msg import Msg
 from broker.nats_appends import Appends, stored_revision
 from broker.nats_following import NatsFollowing
 from broker.nats_slot_map import EXPECTED_LAST_OF_SUBJECT, provide_slot_map, read_slot_map
+from broker.nats_snapshots import NatsSnapshots
 from broker.nats_streams import check_version, encode_body, provide_stream, provide_streams
 from broker.port import (
     BrokerFault,
@@ -50,6 +51,8 @@ class NatsBroker:
         self._closed = asyncio.Event()
         self._reconnected = asyncio.Event()
         self._queue_configs: dict[str, dict[str, Any]] = {}
+        request = partial(self._request, timeout_s=_API_TIMEOUT_S)
+        self._snapshots = NatsSnapshots(self.api, request, self._follow_subject)
 
     @classmethod
     async def connect(cls, url: str, *, name: str, role: str) -> Self:
@@ -135,14 +138,29 @@ class NatsBroker:
         self, stream: str, *, after: StoredMessage | None, may_rewind: bool = False
     ) -> Following:
         """See the port."""
+        restore = partial(self.restore_queue, stream) if may_rewind else None
+        return await self._start_following(stream, after=after, restore=restore)
+
+    async def _follow_subject(self, stream: str, subject: str) -> Following:
+        return await self._start_following(stream, after=None, restore=None, subject=subject)
+
+    async def _start_following(
+        self,
+        stream: str,
+        *,
+        after: StoredMessage | None,
+        restore: Callable[[], Awaitable[None]] | None,
+        subject: str = "",
+    ) -> Following:
         following = NatsFollowing(
             self._client,
             self.api,
             self.stored_message,
             stream,
             after=after,
-            restore=partial(self.restore_queue, stream) if may_rewind else None,
+            restore=restore,
             on_close=self._followings.discard,
+            subject=subject,
         )
         await following.start()
         self._followings.add(following)
@@ -170,6 +188,22 @@ class NatsBroker:
         data = base64.b64decode(message.get("data", ""))
         at_ns = _unix_ns(message["time"])
         return StoredMessage(message["seq"], at_ns, message["subject"], data)
+
+    async def put_snapshot(self, party: int, sequence: int, blocks: AsyncIterator[bytes]) -> None:
+        """See the port."""
+        await self._snapshots.put(party, sequence, blocks)
+
+    async def snapshots(self, party: int) -> list[int]:
+        """See the port."""
+        return await self._snapshots.sequences(party)
+
+    async def snapshot(self, party: int, sequence: int) -> list[bytes]:
+        """See the port."""
+        return await self._snapshots.get(party, sequence)
+
+    async def prune_snapshots(self, party: int, *, below: int, kept: Collection[int]) -> None:
+        """See the port."""
+        await self._snapshots.prune(party, below=below, kept=kept)
 
     async def subscribe(self, subject: str, handler: Callable[[bytes], None]) -> None:
         """See the port."""
@@ -215,7 +249,7 @@ class NatsBroker:
             raise NoResponse(f"{subject}: not connected")
         cancellations = _cancellations()
         try:
-            sent = None if headers is None else dict(headers)
+            sent = dict(headers) if headers else None  # an empty one takes bytes too
             answer = await self._client.request(subject, data, timeout=timeout_s, headers=sent)
         except (nats.errors.Error, TimeoutError) as error:
             raise NoResponse(f"{subject}: {error!r}") from error

@@ -44,14 +44,19 @@ class NatsFollowing:
         after: StoredMessage | None,
         restore: Callable[[], Awaitable[None]] | None,
         on_close: Callable[["NatsFollowing"], None],
+        subject: str = "",
     ) -> None:
-        """Restore makes a stream that may vanish or rewind again; None: this one must not."""
+        """Restore makes a stream that may vanish or rewind again; None: this one must not.
+
+        With a subject only its messages are read.
+        """
         self._on_close = on_close
         self._client = client
         self._api = api
         self._stored_message = stored_message
         self._stream = stream
         self._restore = restore
+        self._filter = {"filter_subject": subject} if subject else {}
         self._last = after
         self._consumer_sequence = 0
         self._consumer_count = 0
@@ -189,9 +194,11 @@ class NatsFollowing:
             "idle_heartbeat": int(_HEARTBEAT_S * 1e9),
             "mem_storage": True,
             "num_replicas": 1,
+            **self._filter,
         }
         body = {"stream_name": self._stream, "config": config, "action": "create"}
-        answer = await self._api(f"CONSUMER.CREATE.{self._stream}.{name}", body)
+        verb = ".".join(["CONSUMER.CREATE", self._stream, name, *self._filter.values()])
+        answer = await self._api(verb, body)
         if "error" in answer:
             raise BrokerFault(f"{self._stream} can't be followed: {answer['error']}")
 

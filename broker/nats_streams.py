@@ -14,6 +14,9 @@ from contracts.parties import parties
 from contracts.subjects import (
     LEASES_STREAM,
     LEASES_SUBJECTS,
+    SNAPSHOT_CHUNKS,
+    SNAPSHOT_METAS,
+    SNAPSHOTS_STREAM,
     journal_stream,
     journal_subject,
     queue_stream,
@@ -82,6 +85,21 @@ def leases_config(replicas: int) -> dict[str, Any]:
     }
 
 
+def snapshots_config(replicas: int) -> dict[str, Any]:
+    """An object bucket (ADR-20 of NATS). What it holds can be made anew from the journals."""
+    return {
+        "name": SNAPSHOTS_STREAM,
+        "subjects": [f"{SNAPSHOT_CHUNKS}.>", f"{SNAPSHOT_METAS}.>"],
+        "storage": "file",
+        "retention": "limits",
+        "discard": "new",
+        "max_msg_size": FRAME_BYTES_MAX,
+        "num_replicas": replicas,
+        "allow_rollup_hdrs": True,
+        "allow_direct": False,  # a direct read may be stale
+    }
+
+
 async def provide_streams(
     api: JetStreamApi, partition_count: int, replicas: int = 1
 ) -> dict[str, dict[str, Any]]:
@@ -98,6 +116,7 @@ async def provide_streams(
         queue = queue_config(party, replicas)
         _check_queue(await provide_stream(api, queue), queue)
         configs[queue["name"]] = queue
+    await provide_stream(api, snapshots_config(replicas))
     beyond = await api(f"STREAM.INFO.{journal_stream(partition_count)}")
     if "error" not in beyond:
         raise BrokerUnfit(

@@ -5,11 +5,12 @@ BrokerFault
 ├── AppendRefused    nothing was stored: the stream is not where the sender thought
 ├── AppendUnknown    no answer: it may be stored or not; find out by reading
 ├── NoResponse       nobody answered a request in time
+├── SnapshotDamaged  what is stored of a snapshot is not all of it
 └── BrokerUnfit      the server can't be trusted with a journal; a restart won't help
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Protocol
 
 from msgspec import Struct
@@ -35,6 +36,10 @@ class AppendUnknown(BrokerFault):
 
 class NoResponse(BrokerFault):
     """A request was not answered in time, or nobody listens."""
+
+
+class SnapshotDamaged(BrokerFault):
+    """A snapshot is not there any more, or not all of it; an older one may be."""
 
 
 class BrokerUnfit(BrokerFault):
@@ -100,7 +105,7 @@ class Broker(Protocol):
         ...
 
     async def provide_streams(self, partition_count: int) -> None:
-        """Make what is missing: each party's journal and queue, and the bucket of leases.
+        """Make what is missing: all parties' journals and queues, buckets of snapshots and leases.
 
         Raise BrokerUnfit if what is there belongs to another wallet or is not fit for one.
         """
@@ -151,6 +156,31 @@ class Broker(Protocol):
 
     async def stored_message(self, stream: str, sequence: int) -> StoredMessage | None:
         """One message from the stream's leader, None if the stream does not hold it."""
+        ...
+
+    async def put_snapshot(self, party: int, sequence: int, blocks: AsyncIterator[bytes]) -> None:
+        """Store a party's snapshot at a sequence: all its blocks, or nothing that anybody sees.
+
+        Each block has FRAME_BYTES_MAX bytes at most. One at the same sequence is replaced.
+        """
+        ...
+
+    async def snapshots(self, party: int) -> list[int]:
+        """The sequences of a party's snapshots, the newest first."""
+        ...
+
+    async def snapshot(self, party: int, sequence: int) -> list[bytes]:
+        """The blocks of a snapshot as they were put. Raise SnapshotDamaged.
+
+        Their number and sizes are right; whether their bits are is for the reader to check.
+        """
+        ...
+
+    async def prune_snapshots(self, party: int, *, below: int, kept: Collection[int]) -> None:
+        """Delete a party's snapshots below a sequence but for those kept.
+
+        So is what unfinished puts below it have left behind.
+        """
         ...
 
     async def subscribe(self, subject: str, handler: Callable[[bytes], None]) -> None:

@@ -69,18 +69,19 @@ def read_stream(folder: Path, stream: str, subject: str) -> Iterator[Record | Da
 
     Records come in rising stream sequence, from 1. One block (8 MiB) is in memory at a time.
     """
-    damages = [*_not_judged(folder), *_settings_damage(folder, stream)]
+    damages = [*_not_judged(folder), *settings_damage(folder, stream)]
     yield from damages
     if any(damage.kind is DamageKind.NOT_JUDGED for damage in damages):
         return
     reading = _Reading(folder)
-    for index, path in _block_paths(folder):
+    for index, path in block_paths(folder):
         key = sha256(f"{stream}-{index}".encode()).digest()
         yield from reading.block(path, key, subject.encode())
     yield from reading.end(stream)
 
 
-def _block_paths(folder: Path) -> list[tuple[int, Path]]:
+def block_paths(folder: Path) -> list[tuple[int, Path]]:
+    """The blocks of a stream with their numbers, in order."""
     paths = folder.glob("msgs/*.blk")
     return sorted((int(path.stem), path) for path in paths if path.stem.isdecimal())
 
@@ -95,13 +96,13 @@ def _not_judged(folder: Path) -> Iterator[Damage]:
             yield Damage(DamageKind.NOT_JUDGED, path, seen, 1, None)
 
 
-def _settings_damage(folder: Path, stream: str) -> Iterator[Damage]:
+def settings_damage(folder: Path, stream: str) -> Iterator[Damage]:
     """Settings that don't match their checksum; their absence counts once there are records."""
     meta, meta_sum = folder / "meta.inf", folder / "meta.sum"
     try:
         noted, computed = meta_sum.read_bytes(), _checksum(stream, meta.read_bytes()).hex()
     except OSError as error:
-        if any(path.stat().st_size for _, path in _block_paths(folder)):
+        if any(path.stat().st_size for _, path in block_paths(folder)):
             seen = f"{error.strerror}, so the server would ignore the stream"
             yield Damage(DamageKind.SETTINGS, Path(error.filename), seen, 1, None)
         return

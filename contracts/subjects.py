@@ -16,6 +16,18 @@ WALLET_SUBJECTS: Final = "$KV.WALLET.>"
 SLOT_MAP_SUBJECT: Final = "$KV.WALLET.slot-map"
 """The bucket's key `slot-map`: which partition has which hash slots."""
 
+SNAPSHOTS_BUCKET: Final = "SNAPSHOTS"
+"""The object bucket of all parties' snapshots."""
+
+SNAPSHOTS_STREAM: Final = f"OBJ_{SNAPSHOTS_BUCKET}"
+"""The stream behind it, as NATS names it."""
+
+SNAPSHOT_CHUNKS: Final = f"$O.{SNAPSHOTS_BUCKET}.C"
+"""What the subjects of objects' contents begin with; a token of the object follows."""
+
+SNAPSHOT_METAS: Final = f"$O.{SNAPSHOTS_BUCKET}.M"
+"""What the subjects of objects' descriptions begin with; the object's encoded name follows."""
+
 LEASES_STREAM: Final = "KV_LEASES"
 """The stream behind the key-value bucket `LEASES`: which writers live, and who leads what."""
 

@@ -54,6 +54,8 @@ def proxy(**options: Any) -> None:
     default="all",
     help="Which journals it writes; each journal has one writer.",
 )
+@setting("--snapshot-events", type=int, help="Events after which a snapshot is written.")
+@setting("--snapshot-s", type=int, help="Seconds after which one is, if there is anything new.")
 def writer(**options: Any) -> None:
     """Run one writer against an existing NATS."""
     _become(Role.WRITER, options)

@@ -3,6 +3,7 @@
 <data>/lock              held by the one `ewallet up` that runs on this folder
 <data>/ewallet.json      what is fixed for the folder's life: format and partitions
 <data>/nats/             nats-server's store: the journals and the slot map
+<data>/damaged-snapshots  put aside because no nats-server could be started on them
 <data>/nats.lock         held by the nats-server that runs on the store
 <data>/nats-server.conf  made anew at every start, with fresh passwords
 <data>/reader/           the read store, which is made anew from the journals when it is missing
@@ -44,6 +45,11 @@ class DataFolder:
     def store(self) -> Path:
         """The folder of nats-server."""
         return self.root / "nats"
+
+    @property
+    def damaged_snapshots(self) -> Path:
+        """Where damaged snapshots are put aside, the last ones only."""
+        return self.root / "damaged-snapshots"
 
     @property
     def store_lock(self) -> Path:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import secrets
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Final
 
 from broker.journal_check import check_journals
 from broker.journal_check import render as render_findings
+from broker.snapshot_files import damaged_snapshots
 from contracts.chain import MadeByAnotherVersion
 from contracts.parties import parties
 from ewallet.child import Program
@@ -87,10 +89,11 @@ async def lock_store(folder: DataFolder) -> int:
 
 
 def check_store(folder: DataFolder, partitions: int) -> None:
-    """Look at every stored record before a server may touch it; nothing is changed.
+    """Look at every stored record of the journals before a server may touch it.
 
-    Warnings are logged. Raises Unfit with the findings when a journal is damaged:
-    a server that is started on it would cut it off there and forget the rest.
+    Warnings are logged. Raises Unfit with the findings when a journal is damaged, and changes
+    nothing then: a server that is started on it would cut it off there and forget the rest.
+    Snapshots on which a server might never start are put aside: they are made anew.
     """
     try:
         findings = check_journals(folder.store, folder.root, parties(partitions))
@@ -100,10 +103,20 @@ def check_store(folder: DataFolder, partitions: int) -> None:
         raise Unfit(f"The journals are damaged.\n\n{render_findings(findings)}")
     if findings:
         _LOG.warning("%s", render_findings(findings))
+    for stream, seen in damaged_snapshots(folder.store):
+        if folder.damaged_snapshots.exists():
+            shutil.rmtree(folder.damaged_snapshots)
+        stream.rename(folder.damaged_snapshots)
+        _LOG.warning(
+            "The stored snapshots are damaged (%s). They are put aside as %s, which may be "
+            "deleted; the writer replays the journals and makes new ones.",
+            seen,
+            folder.damaged_snapshots,
+        )
 
 
 async def _in_daemon_thread(work: Callable[[], None]) -> None:
-    """Run work that only reads, and raise what it raises.
+    """Run work that may end anywhere, and raise what it raises.
 
     A cancelled one is left behind and ends with this process: reading many gigabytes must not
     hold up a Ctrl-C.

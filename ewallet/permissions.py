@@ -2,7 +2,7 @@
 
 Pure. A role that is taken over can do its own work wrong, but cannot do another's: a proxy
 writes no journal and takes no step of a transfer, a reader makes no command, and nobody deletes,
-purges or changes a stream.
+purges or changes a stream but for the snapshots, which can be made anew.
 Streams are spelled out one by one because a NATS wildcard stands for a whole token.
 """
 
@@ -68,7 +68,7 @@ def _writer(partitions: Sequence[int]) -> Permissions:
 
     Nobody else sends steps: a forged credit would make money. A reply subject is not checked by
     NATS, so a taken-over role may let an acknowledgement land on any subject: as a step or a frame
-    it does not decode, in a journal it costs the writer a rebuild.
+    it does not decode, in a journal it costs the writer a rebuild, in a snapshot that snapshot.
     """
     all_parties = parties(len(partitions))
     streams = [
@@ -76,13 +76,16 @@ def _writer(partitions: Sequence[int]) -> Permissions:
         for party in all_parties
         for stream in (subjects.journal_stream(party), subjects.queue_stream(party))
     ]
-    buckets = (subjects.WALLET_STREAM, subjects.LEASES_STREAM)
+    buckets = (subjects.WALLET_STREAM, subjects.LEASES_STREAM, subjects.SNAPSHOTS_STREAM)
     return Permissions(
         publish=(
             *(subjects.journal_subject(party) for party in all_parties),
             *(subjects.step_subject(party) for party in all_parties),
             *(f"$JS.API.STREAM.CREATE.{stream}" for stream in (*streams, *buckets)),
-            *_following((*streams, subjects.LEASES_STREAM)),
+            *_following((*streams, subjects.LEASES_STREAM, subjects.SNAPSHOTS_STREAM)),
+            f"{subjects.SNAPSHOT_CHUNKS}.*",
+            f"{subjects.SNAPSHOT_METAS}.*",
+            f"$JS.API.STREAM.PURGE.{subjects.SNAPSHOTS_STREAM}",
             _READ_SLOT_MAP,
             subjects.SLOT_MAP_SUBJECT,
             subjects.LEASES_SUBJECTS,

@@ -15,6 +15,9 @@ DUPLICATE_CONFIRM: Final = "duplicate confirm"
 HOLD_EXPIRED: Final = "hold expired"
 STALE_FRAME: Final = "stored frame that does not chain"
 TIMED_OUT: Final = "coordination timed out"
+RECOVERED: Final = "recovered from a snapshot"
+OLDER_USED: Final = "older snapshot used"
+NONE_USED: Final = "snapshots there and none used"
 
 
 def death(way: Coordination, phase: Enum) -> str:
@@ -29,6 +32,9 @@ NEEDED: Final = (
     HOLD_EXPIRED,
     STALE_FRAME,
     TIMED_OUT,
+    RECOVERED,
+    OLDER_USED,
+    NONE_USED,
     *(
         death(way, phase)
         for way, table in WAYS.items()
@@ -40,8 +46,12 @@ NEEDED: Final = (
 
 
 def note_death(writer: WriterProcess, cases: Counter[str]) -> None:
-    """Count in which phases a coordinator dies with its process."""
+    """Count in which phases a coordinator dies with its process, and what reigns began with."""
     for led in writer.led:
+        base = led.snapshots.base
+        cases[RECOVERED] += base.sequence > 0
+        cases[OLDER_USED] += base.sequence > 0 and base.skipped > 0
+        cases[NONE_USED] += base.sequence == 0 and base.skipped > 0
         machine = led.machine
         if machine is not None and isinstance(machine.rules, Coordinator):
             running = machine.rules.running.values()

@@ -14,6 +14,7 @@ from simulation.auditor import Auditor
 from simulation.books import Violated, check
 from simulation.processes import EVEN_SLOTS
 from simulation.questions import Questions
+from simulation.snapshots import check_snapshots
 from simulation.states import state_of
 from simulation.world import World
 from writer.core.coordinator import Coordinator
@@ -46,6 +47,8 @@ class Finish:
             check(not transfer.is_split_brained, f"{transfer.name}: the sides disagree")
         await self._until(self._not_ready, _READY_S_MAX)
         self._check_replay()
+        for party in self._auditor.journals:
+            check_snapshots(self._world.server, party, _rules(party))
         self._check_witnesses()
         await self._check_readers(self._gateway())
         for reader in self._world.readers:

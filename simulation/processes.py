@@ -22,6 +22,7 @@ from runtime.process import lose, run_until
 from runtime.settings import ServiceSettings
 from simulation.books import check
 from writer.bootstrap import make_writers
+from writer.config import SNAPSHOT_RULE_DEFAULT
 from writer.core.coordinator import Coordinator
 from writer.core.idempotency import FINGERPRINT_KEY_BYTES
 from writer.core.partition import Partition
@@ -126,6 +127,7 @@ class WriterProcess(Process):
     role = "writer"
     parties: frozenset[int] = frozenset()
     """Those that it leads."""
+    snapshot_rule = SNAPSHOT_RULE_DEFAULT
     led: Sequence[PartyWriter[Partition] | PartyWriter[Coordinator]] = ()
     """Their writers; empty while the process starts."""
 
@@ -147,6 +149,7 @@ class WriterProcess(Process):
                 writer_id,
                 stack,
                 led=self.parties,
+                snapshot_rule=self.snapshot_rule,
                 fresh_key=self._fresh_key,
             )
             self.led = writers.all

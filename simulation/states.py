@@ -25,6 +25,8 @@ _NOT_MADE_BY_EVENTS: Final = frozenset(
         "_name_hash",  # hash objects that stand for the key beside them
         "_content_hash",
         "_newest",  # the name that was looked up last
+        "_shared",  # which pages a snapshot may have
+        "_copies",  # what the last snapshot was made of
     }
 )
 

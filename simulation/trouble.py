@@ -40,6 +40,7 @@ class Trouble:
             (2, self._crash_server),
             (2, self._jump_clock),
             (1, self._repeat_frame),
+            (3, self._damage_snapshot),
         ]
         self._is_over = False
         world.listeners.append(self._after_message)
@@ -125,6 +126,9 @@ class Trouble:
     def _repeat_frame(self) -> None:
         party = self._chance.choice(parties(PARTITION_COUNT))
         self._world.repeat_frame(party, self._chance)
+
+    def _damage_snapshot(self) -> None:
+        self._world.damage_snapshot(self._chance)
 
     def _length_s(self, lengths: tuple[float, ...]) -> float:
         return self._chance.choice(lengths) * (0.5 + self._chance.random())

@@ -27,8 +27,10 @@ from simulation.processes import (
     ReaderProcess,
     WriterProcess,
 )
+from simulation.snapshots import damage
 from simulation.story import Story
 from simulation.weather import SeededWeather
+from writer.config import SnapshotRule
 
 _START_MS: Final = 1_700_000_000_000
 _LAYOUTS: Final = (
@@ -39,6 +41,8 @@ _LAYOUTS: Final = (
 )
 """Which parties share a writer process."""
 
+_SNAPSHOT_EVENTS: Final = (3, 20, 100, 1_000)
+_SNAPSHOT_S: Final = (1, 5, 60)
 _IN_MEMORY: Final = [*(queue_stream(party) for party in parties(PARTITION_COUNT)), LEASES_STREAM]
 
 
@@ -72,6 +76,10 @@ class World:
         self.listeners: list[Callable[[Appended], None]] = []
         """Told of everything that is stored."""
         self._chance = Random(f"{seed} world")
+        snapshots = Random(f"{seed} snapshots")
+        self._snapshot_rule = SnapshotRule(
+            events=snapshots.choice(_SNAPSHOT_EVENTS), seconds=snapshots.choice(_SNAPSHOT_S)
+        )
         self.on_violation: Callable[[Violated], None] = lambda _violation: None
         chance = Random(f"{seed} processes")
         self._pairs = [
@@ -175,6 +183,18 @@ class World:
             self.story.tell(f"an old frame of {stream.name} comes again")
             self.server.publish(journal_subject(party), chance.choice(stream.messages).data)
 
+    def damage_snapshot(self, chance: Random) -> None:
+        """Damage a snapshot that is whole, and mostly kill at once who would write another."""
+        party = damage(self.server.snapshots, chance, self._note_damage)
+        if party is not None and chance.random() < 0.7:
+            for writer in self.present_writers:
+                if party in writer.parties:
+                    self.crash(writer)
+
+    def _note_damage(self, how: str, party: int, sequence: int) -> None:
+        self.faults[f"snapshot {how}"] += 1
+        self.story.tell(f"snapshot {how}: of party {party} at {sequence}")
+
     # --- inside ---
 
     def _start(self, process: Process) -> None:
@@ -220,7 +240,9 @@ class World:
         first, second = (
             WriterProcess(f"w{number}{letter}", self.server, folder, chance) for letter in "ab"
         )
-        first.parties = second.parties = frozenset(group)
+        for process in (first, second):
+            process.parties = frozenset(group)
+            process.snapshot_rule = self._snapshot_rule
         return first, second
 
     def _other(self, writer: WriterProcess) -> WriterProcess:

@@ -20,12 +20,13 @@ from contracts.status import WriterCoordinator, WriterPartition, WriterStatus, e
 from contracts.subjects import status_subject
 from runtime.process import lose, run_until, say_ready
 from runtime.settings import ServiceSettings
-from writer.config import read_writer_settings
+from writer.config import SNAPSHOT_RULE_DEFAULT, SnapshotRule, read_writer_settings
 from writer.core.coordinator import Coordinator
 from writer.core.idempotency import FINGERPRINT_KEY_BYTES
 from writer.core.partition import Partition
 from writer.service.leading import Leading
 from writer.service.party import PartyWriter, R
+from writer.service.snapshots import OneAtATime, Snapshots
 from writer.service.steps import StepSender
 from writer.service.turns import Turns
 
@@ -63,7 +64,13 @@ async def serve(stop: asyncio.Event) -> None:
             await broker.provide_streams(settings.partition_count)
             slots = await broker.provide_slot_map(SlotMap.even(settings.partition_count))
             writers = make_writers(
-                broker, settings, slots, writer_id, stack, led=writer_settings.parties
+                broker,
+                settings,
+                slots,
+                writer_id,
+                stack,
+                led=writer_settings.parties,
+                snapshot_rule=writer_settings.snapshots,
             )
             await _serve_status(broker, writers)
             leaving = _leave(stop, writers.leading)
@@ -81,6 +88,7 @@ def make_writers(
     stack: ExitStack,
     *,
     led: Collection[int],
+    snapshot_rule: SnapshotRule = SNAPSHOT_RULE_DEFAULT,
     fresh_key: Callable[[], bytes] = _random_key,
 ) -> Writers:
     """The writers of the parties that this process leads; the stack closes their witnesses."""
@@ -93,6 +101,7 @@ def make_writers(
     steps = StepSender(broker, writer_id)
     turns = Turns()
     leading = Leading(broker, writer_id, sorted(led), _now_ms)
+    one_at_a_time = OneAtATime()
 
     def party_writer(party: int, rules: Callable[[int, SlotMap], R]) -> PartyWriter[R]:
         return PartyWriter(
@@ -104,6 +113,7 @@ def make_writers(
             mandate=leading.mandates[party],
             writer_id=writer_id,
             witness=witness(party),
+            snapshots=Snapshots(broker, party, snapshot_rule, one_at_a_time),
             fresh_key=fresh_key,
         )
 

@@ -7,9 +7,27 @@ from msgspec import Struct
 
 from contracts.parties import COORDINATOR, parties
 from runtime.process import Unfit
-from runtime.settings import ServiceSettings, read_service_settings
+from runtime.settings import ServiceSettings, read_number, read_service_settings
 
 _WRITES: Final = ("all", "partitions", "coordinator")
+
+SNAPSHOT_EVENTS_DEFAULT: Final = 250_000
+"""Replayed in about a second."""
+SNAPSHOT_EVENTS_MAX: Final = 10**9
+SNAPSHOT_S_DEFAULT: Final = 900
+SNAPSHOT_S_MAX: Final = 366 * 24 * 3_600
+
+
+class SnapshotRule(Struct, frozen=True):
+    """When a party's next snapshot is due: whichever comes first, if there is anything new."""
+
+    events: int
+    """Since the last one."""
+    seconds: int
+    """Since the last one, or since the reign began."""
+
+
+SNAPSHOT_RULE_DEFAULT: Final = SnapshotRule(SNAPSHOT_EVENTS_DEFAULT, SNAPSHOT_S_DEFAULT)
 
 
 class WriterSettings(Struct, frozen=True):
@@ -17,6 +35,7 @@ class WriterSettings(Struct, frozen=True):
 
     service: ServiceSettings
     parties: list[int]
+    snapshots: SnapshotRule
 
 
 def read_writer_settings(environment: Mapping[str, str]) -> WriterSettings:
@@ -30,4 +49,23 @@ def read_writer_settings(environment: Mapping[str, str]) -> WriterSettings:
         "partitions": list(range(service.partition_count)),
         "coordinator": [COORDINATOR],
     }
-    return WriterSettings(service=service, parties=led[writes])
+    return WriterSettings(service, led[writes], _read_snapshot_rule(environment))
+
+
+def _read_snapshot_rule(environment: Mapping[str, str]) -> SnapshotRule:
+    return SnapshotRule(
+        events=read_number(
+            environment,
+            "EWALLET_SNAPSHOT_EVENTS",
+            default=SNAPSHOT_EVENTS_DEFAULT,
+            least=1,
+            most=SNAPSHOT_EVENTS_MAX,
+        ),
+        seconds=read_number(
+            environment,
+            "EWALLET_SNAPSHOT_S",
+            default=SNAPSHOT_S_DEFAULT,
+            least=1,
+            most=SNAPSHOT_S_MAX,
+        ),
+    )

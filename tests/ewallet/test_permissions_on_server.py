@@ -143,6 +143,15 @@ FORBIDDEN = [
     (Role.PROXY, "$JS.API.STREAM.PURGE.CMD_0"),
     (Role.PROXY, "$JS.API.CONSUMER.CREATE.EVT_0.spy"),
     (Role.PROXY, "$JS.API.STREAM.MSG.GET.EVT_0"),
+    (Role.PROXY, "$O.SNAPSHOTS.C.0-1-x"),
+    (Role.PROXY, "$O.SNAPSHOTS.M.MC8x"),
+    (Role.PROXY, "$JS.API.STREAM.PURGE.OBJ_SNAPSHOTS"),
+    (Role.PROXY, "$JS.API.STREAM.MSG.GET.OBJ_SNAPSHOTS"),
+    (Role.READER, "$O.SNAPSHOTS.C.0-1-x"),
+    (Role.READER, "$O.SNAPSHOTS.M.MC8x"),
+    (Role.READER, "$JS.API.STREAM.PURGE.OBJ_SNAPSHOTS"),
+    (Role.WRITER, "$JS.API.STREAM.DELETE.OBJ_SNAPSHOTS"),
+    (Role.WRITER, "$JS.API.STREAM.UPDATE.OBJ_SNAPSHOTS"),
     (Role.READER, "wallet.evt.0"),
     (Role.READER, "wallet.cmd.0"),
     (Role.READER, "wallet.step.0"),
@@ -239,6 +248,15 @@ async def test_each_role_connects_makes_and_reads_what_its_work_needs(
                 journal_subject(party), b"frame", expected_last_sequence=0
             )
             assert await appended == 1
+            await writer.put_snapshot(party, 5, _blocks())
+            assert await writer.snapshots(party) == [5]
+            assert await writer.snapshot(party, 5) == [b"a block"]
+            await writer.prune_snapshots(party, below=6, kept=())
+            assert await writer.snapshots(party) == []
+
+
+async def _blocks() -> AsyncIterator[bytes]:
+    yield b"a block"
 
 
 @pytest.mark.parametrize(

@@ -35,10 +35,12 @@ from contracts.subjects import (
     step_subject,
 )
 from runtime.process import Unfit
+from writer.config import SNAPSHOT_RULE_DEFAULT, SnapshotRule
 from writer.core.idempotency import FINGERPRINT_KEY_BYTES
 from writer.core.partition import Partition
 from writer.service.leading import Mandate
 from writer.service.party import PartyWriter
+from writer.service.snapshots import OneAtATime, Snapshots
 from writer.service.steps import StepSender
 from writer.service.turns import Turns
 
@@ -56,6 +58,8 @@ class World:
         self.server.add_stream(journal_stream(0), journal_subject(0))
         self.server.add_stream(queue_stream(0), command_subject(0), step_subject(0))
         self.client = self.server.connect()
+        self.party: PartyWriter[Partition] | None = None
+        """The writer that was started last."""
         self._folder = folder
         self._requests = count(1)
         self.mandates: dict[str, Mandate] = {}
@@ -64,7 +68,10 @@ class World:
 
     @asynccontextmanager
     async def writer(
-        self, name: str = "w", connection: MemoryBroker | None = None
+        self,
+        name: str = "w",
+        connection: MemoryBroker | None = None,
+        rule: SnapshotRule = SNAPSHOT_RULE_DEFAULT,
     ) -> AsyncIterator[asyncio.Task[None]]:
         """A running writer with a mandate; the task is its run."""
         mandate = self.mandates[name] = Mandate(lambda: self._note_change(name))
@@ -72,7 +79,8 @@ class World:
         with self._witness(name) as witness:
             broker = connection or self.server.connect()
             steps = StepSender(broker, f"{name}-steps")
-            writer = PartyWriter(
+            snapshots: Snapshots[Partition] = Snapshots(broker, 0, rule, OneAtATime())
+            writer = self.party = PartyWriter(
                 broker,
                 0,
                 partial(Partition, 0, self.slots),
@@ -81,6 +89,7 @@ class World:
                 mandate=mandate,
                 writer_id=name,
                 witness=witness,
+                snapshots=snapshots,
                 fresh_key=lambda: b"k" * FINGERPRINT_KEY_BYTES,
             )
             task = asyncio.create_task(writer.run())

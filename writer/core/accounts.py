@@ -4,8 +4,44 @@ Owns what an account is and how an amount is posted. Knows nothing of commands, 
 """
 
 from array import array
+from collections.abc import Iterator
+from typing import Final
 
-from contracts.limits import AMOUNT_MINOR_MAX
+from msgspec import Struct
+
+from contracts.limits import AMOUNT_MINOR_MAX, FRAME_BYTES_MAX, ID_LENGTH_MAX
+from writer.core.blocks import Blocks, decoder_of, encoded
+
+_ROWS_OF_BLOCK: Final = 2_048
+"""With the longest ids there are, a block stays below the largest message."""
+assert _ROWS_OF_BLOCK * (4 * (ID_LENGTH_MAX + 4) + 64) <= FRAME_BYTES_MAX, (
+    "an id's character may take 4 bytes"
+)
+
+
+class _Extent(Struct, frozen=True, array_like=True):
+    """How many accounts follow."""
+
+    count: int
+
+
+class _Rows(Struct, frozen=True, array_like=True):
+    """Some accounts in the order of their rows; the columns are bytes of their arrays."""
+
+    account_ids: list[str]
+    currencies: list[str]
+    """Of this block, in the order in which they occur."""
+    currency_numbers: bytes
+    """Per row a place in `currencies`, 16 bits each."""
+    posted_minor: bytes
+    held_minor: bytes
+    incoming_minor: bytes
+    overdraft_limit_minor: bytes
+    opened_sequence: bytes
+
+
+_EXTENT: Final = decoder_of(_Extent)
+_ROWS: Final = decoder_of(_Rows)
 
 
 class Accounts:
@@ -13,6 +49,8 @@ class Accounts:
 
     def __init__(self) -> None:
         self.row_of: dict[str, int] = {}
+        self.account_ids: list[str] = []
+        """By row. Like currency, limit and opened sequence, what is in it never changes."""
         self.currency: list[str] = []
         self.posted_minor = array("q")
         """-overdraft_limit … 2^63 - 1."""
@@ -22,6 +60,9 @@ class Accounts:
         """Room kept free below the largest balance, for amounts that may yet be posted."""
         self.overdraft_limit_minor = array("q")
         self.opened_sequence = array("q")
+        self._copies = (array("q"), array("q"), array("q"))
+        """Where `freeze` copies posted, held and incoming to: memory that was used before is
+        copied to several times faster than fresh memory."""
 
     def __len__(self) -> int:
         return len(self.currency)
@@ -32,6 +73,7 @@ class Accounts:
         """Add an account with nothing posted."""
         assert account_id not in self.row_of, "an account is opened once"
         self.row_of[account_id] = len(self.currency)
+        self.account_ids.append(account_id)
         self.currency.append(currency)
         self.posted_minor.append(0)
         self.held_minor.append(0)
@@ -72,3 +114,64 @@ class Accounts:
         assert held >= 0 <= incoming, "what is freed was set aside"
         available = posted - held + self.overdraft_limit_minor[row]
         assert available >= 0 <= AMOUNT_MINOR_MAX - posted - incoming, "no account passes a limit"
+
+    # --- snapshots ---
+
+    def freeze(self, sums: dict[str, int]) -> Iterator[bytes]:
+        """See Rules. Adds the posted amounts to the sums per currency while it goes.
+
+        One freeze at a time: the next one takes the copies of the one before.
+        """
+        live = (self.posted_minor, self.held_minor, self.incoming_minor)
+        for column, copy in zip(live, self._copies, strict=True):
+            _copy(column, copy)
+        return self._blocks(len(self), sums)
+
+    def _blocks(self, count: int, sums: dict[str, int]) -> Iterator[bytes]:
+        yield encoded(_Extent(count))
+        posted, held, incoming = self._copies
+        for at in range(0, count, _ROWS_OF_BLOCK):
+            rows = slice(at, min(at + _ROWS_OF_BLOCK, count))
+            names = self.currency[rows]
+            for name, amount in zip(names, posted[rows], strict=True):
+                sums[name] = sums.get(name, 0) + amount
+            number_of = {name: number for number, name in enumerate(dict.fromkeys(names))}
+            yield encoded(
+                _Rows(
+                    account_ids=self.account_ids[rows],
+                    currencies=list(number_of),
+                    currency_numbers=array("H", map(number_of.__getitem__, names)).tobytes(),
+                    posted_minor=posted[rows].tobytes(),
+                    held_minor=held[rows].tobytes(),
+                    incoming_minor=incoming[rows].tobytes(),
+                    overdraft_limit_minor=self.overdraft_limit_minor[rows].tobytes(),
+                    opened_sequence=self.opened_sequence[rows].tobytes(),
+                )
+            )
+
+    def thaw(self, blocks: Blocks) -> Iterator[None]:
+        """See Rules."""
+        count = blocks.take(_EXTENT).count
+        currencies: dict[str, str] = {}
+        while len(self) < count:
+            rows = blocks.take(_ROWS)
+            self.row_of.update(zip(rows.account_ids, range(len(self), count), strict=False))
+            self.account_ids += rows.account_ids
+            # One string for each currency, not one for each block.
+            names = [currencies.setdefault(name, name) for name in rows.currencies]
+            self.currency += [names[number] for number in array("H", rows.currency_numbers)]
+            self.posted_minor.frombytes(rows.posted_minor)
+            self.held_minor.frombytes(rows.held_minor)
+            self.incoming_minor.frombytes(rows.incoming_minor)
+            self.overdraft_limit_minor.frombytes(rows.overdraft_limit_minor)
+            self.opened_sequence.frombytes(rows.opened_sequence)
+            yield
+        assert len(self.row_of) == len(self.opened_sequence) == count, "a row for each account"
+
+
+def _copy(column: "array[int]", copy: "array[int]") -> None:
+    """Make the copy equal to a column that never gets shorter."""
+    missing = len(column) - len(copy)
+    copy.frombytes(bytes(missing * copy.itemsize))
+    with memoryview(column) as source, memoryview(copy) as target:
+        target[:] = source

@@ -5,10 +5,10 @@ transfer's way; it moves no money itself. Every answer that takes a transfer to 
 event of its journal, so after a crash it asks again exactly what it was waiting for.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import Enum
-from itertools import islice
-from typing import assert_never
+from itertools import chain, islice
+from typing import Final, assert_never
 
 from msgspec import Struct
 
@@ -21,10 +21,11 @@ from contracts.events import (
     Event,
     StepAnswerRecorded,
 )
-from contracts.limits import DUE_EVENTS_MAX, PARTY_ANSWER_TICKS_MAX
+from contracts.limits import DUE_EVENTS_MAX, FRAME_BYTES_MAX, ID_LENGTH_MAX, PARTY_ANSWER_TICKS_MAX
 from contracts.partitioning import SlotMap
 from contracts.rejections import Rejection
 from contracts.steps import Coordinate, StepAnswered, TakeStep, Tick
+from writer.core.blocks import Blocks, Unreadable, decoder_of, encoded
 from writer.core.coordination import WAYS, Lifecycle
 from writer.core.idempotency import Outcomes
 from writer.core.rules import Message, Outgoing
@@ -47,6 +48,35 @@ class Running(Struct):
     asked: tuple[Step, ...] = ()
     """What was asked for already; not a part of the state that events make, nor is `ticks`."""
     ticks: int = 0
+
+
+class _Extent(Struct, frozen=True, array_like=True):
+    """How many transfers follow."""
+
+    running: int
+
+
+class _InHand(Struct, frozen=True, array_like=True):
+    """A Running as events make it; its phase by the value that its way gives it."""
+
+    from_account_id: str
+    to_account_id: str
+    amount_minor: int
+    currency: str
+    transaction_id: str
+    coordination: Coordination
+    begun_at_ms: int
+    phase: str
+    reason: Rejection | None
+
+
+_EXTENT: Final = decoder_of(_Extent)
+_IN_HAND: Final = decoder_of(list[_InHand])
+_RUNNING_OF_BLOCK: Final = 1_024
+"""With the longest ids there are, a block stays below the largest message."""
+assert _RUNNING_OF_BLOCK * (12 * (ID_LENGTH_MAX + 4) + 64) <= FRAME_BYTES_MAX, (
+    "an id's character may take 4 bytes"
+)
 
 
 class Coordinator:
@@ -169,6 +199,21 @@ class Coordinator:
     def check(self) -> None:
         """See Rules: it has no money."""
 
+    def freeze(self) -> Iterator[bytes]:
+        """See Rules. Of a transfer in hand phase and reason change, so these are copied."""
+        running = list(self.running.values())
+        changing = [(each.phase, each.reason) for each in running]
+        return chain(self.outcomes.freeze(), _blocks(running, changing))
+
+    def thaw(self, blocks: Blocks) -> Iterator[None]:
+        """See Rules."""
+        yield from self.outcomes.thaw(blocks)
+        count = blocks.take(_EXTENT).running
+        while len(self.running) < count:
+            for of in blocks.take(_IN_HAND):
+                self.running[of.from_account_id, of.transaction_id] = _running(of)
+            yield
+
     def _tick(self) -> list[Outgoing]:
         """Note what waits too long, and ask again."""
         asked_again = [running for running in self.running.values() if late(running)]
@@ -201,3 +246,26 @@ def _lifecycle(running: Running) -> Lifecycle:
     lifecycle = WAYS[running.coordination].lifecycle
     assert lifecycle is not None, "only ways with a lifecycle come here"
     return lifecycle
+
+
+def _blocks(
+    running: list[Running], changing: list[tuple[Enum, Rejection | None]]
+) -> Iterator[bytes]:
+    yield encoded(_Extent(len(running)))
+    for at in range(0, len(running), _RUNNING_OF_BLOCK):
+        some = slice(at, at + _RUNNING_OF_BLOCK)
+        yield encoded(
+            [
+                _InHand(*content_of(of), of.coordination, of.begun_at_ms, str(phase.value), reason)
+                for of, (phase, reason) in zip(running[some], changing[some], strict=True)
+            ]
+        )
+
+
+def _running(of: _InHand) -> Running:
+    way = WAYS[of.coordination].lifecycle
+    phases = () if way is None else type(way.finished)
+    phase = next((each for each in phases if each.value == of.phase), None)
+    if phase is None:
+        raise Unreadable(f"there is no phase {of.phase} of {of.coordination.name}")
+    return Running(*content_of(of), of.coordination, phase, of.begun_at_ms, of.reason)

@@ -9,14 +9,21 @@ Fingerprints are BLAKE2b under a key that the journal holds and clients don't kn
 therefore choose ids that fall into one bucket, or two contents that look the same: with a known
 key, 2^24 tries would find a pair of 6 bytes, and the second of them would be answered like the
 first. Without it each try costs a request and succeeds with 2^-48.
+
+Buckets lie in pages. A snapshot takes the list of pages; who changes a page that a snapshot has
+taken changes a copy of it (copy on write), so ten million records are frozen at once.
 """
 
+from array import array
+from collections.abc import Iterator
 from hashlib import blake2b
+from itertools import accumulate, chain, pairwise
 from typing import Final, Protocol
 
 from msgspec import Struct
 
 from contracts.rejections import Rejection
+from writer.core.blocks import Blocks, decoder_of, encoded
 
 FINGERPRINT_KEY_BYTES: Final = 32
 NAME_BYTES: Final = 16
@@ -27,6 +34,9 @@ RECORD_BYTES: Final = NAME_BYTES + _SEQUENCE_BYTES + _CONTENT_BYTES + _OUTCOME_B
 
 _MOVED: Final = b"\0"
 _BUCKET_RECORDS_MEAN: Final = 24
+_PAGE_BITS: Final = 9
+_PAGE_BUCKETS: Final = 1 << _PAGE_BITS
+_PAGE_MASK: Final = _PAGE_BUCKETS - 1
 
 
 class Decided(Struct, frozen=True):
@@ -85,9 +95,13 @@ class DecidedTransfers:
     """An insert-only map from a name's fingerprint to `Decided`, at about 31 bytes a transfer."""
 
     def __init__(self) -> None:
-        self._buckets: list[bytes] = [b""]
+        self._pages: list[list[bytes]] = [[b""]]
+        """Of _PAGE_BUCKETS buckets, but for the last."""
+        self._shared = bytearray(1)
+        """For each page, whether a snapshot may have it."""
+        self._bucket_count = 1
         self._mask = 0
-        """2^level - 1, where 2^level <= number of buckets < 2^(level + 1)."""
+        """2^level - 1, where 2^level < number of buckets <= 2^(level + 1), or one bucket."""
         self._count = 0
 
     def __len__(self) -> int:
@@ -95,7 +109,8 @@ class DecidedTransfers:
 
     def find(self, name: bytes) -> Decided | None:
         """What was remembered under the name's fingerprint."""
-        bucket = self._buckets[self._address(name)]
+        address = self._address(name)
+        bucket = self._pages[address >> _PAGE_BITS][address & _PAGE_MASK]
         at = bucket.find(name)
         while at % RECORD_BYTES and at >= 0:  # the bytes of two records may look like a name
             at = bucket.find(name, at + 1)
@@ -117,34 +132,114 @@ class DecidedTransfers:
         outcome = _MOVED if reason is None else bytes((reason,))
         record = name + sequence.to_bytes(_SEQUENCE_BYTES, "big") + content + outcome
         assert len(record) == RECORD_BYTES
-        self._buckets[self._address(name)] += record
+        address = self._address(name)
+        if self._shared[address >> _PAGE_BITS]:
+            self._own_page(address)
+        self._pages[address >> _PAGE_BITS][address & _PAGE_MASK] += record
         self._count += 1
-        if self._count > len(self._buckets) * _BUCKET_RECORDS_MEAN:
+        if self._count > self._bucket_count * _BUCKET_RECORDS_MEAN:
             self._split()
 
     def memory_bytes(self) -> int:
         """Bytes of the table and its buckets, as Python counts them."""
-        return self._buckets.__sizeof__() + sum(bucket.__sizeof__() for bucket in self._buckets)
+        pages = sum(page.__sizeof__() for page in self._pages)
+        buckets = sum(bucket.__sizeof__() for page in self._pages for bucket in page)
+        return self._pages.__sizeof__() + pages + buckets
 
     def _address(self, name: bytes) -> int:
         number = int.from_bytes(name[:8], "big")
         wide = number & (self._mask << 1 | 1)
-        return wide if wide < len(self._buckets) else number & self._mask
+        return wide if wide < self._bucket_count else number & self._mask
+
+    def _own_page(self, address: int) -> list[bytes]:
+        """The page of a bucket, to be changed: no snapshot has it."""
+        number = address >> _PAGE_BITS
+        if self._shared[number]:
+            self._pages[number] = self._pages[number].copy()
+            self._shared[number] = 0
+        return self._pages[number]
 
     def _split(self) -> None:
         """Add one bucket and deal the records of its lower twin between the two."""
-        upper = len(self._buckets)
+        upper = self._bucket_count
         if upper > self._mask << 1 | 1:
             self._mask = self._mask << 1 | 1
         lower = upper & self._mask
-        bucket, self._buckets[lower] = self._buckets[lower], b""
-        self._buckets.append(b"")
+        bucket = self._own_page(lower)[lower & _PAGE_MASK]
+        self._add_bucket()
         dealt: dict[int, list[bytes]] = {lower: [], upper: []}
         for at in range(0, len(bucket), RECORD_BYTES):
             record = bucket[at : at + RECORD_BYTES]
             dealt[self._address(record)].append(record)
         for address, records in dealt.items():
-            self._buckets[address] = b"".join(records)
+            self._own_page(address)[address & _PAGE_MASK] = b"".join(records)
+
+    def _add_bucket(self) -> None:
+        if not self._bucket_count & _PAGE_MASK:
+            self._pages.append([])
+            self._shared.append(0)
+        self._own_page(self._bucket_count).append(b"")
+        self._bucket_count += 1
+
+    # --- snapshots ---
+
+    def freeze(self) -> Iterator[bytes]:
+        """See Rules."""
+        self._shared = bytearray(b"\1" * len(self._pages))
+        return _blocks(self._count, self._pages[::-1])
+
+    def thaw(self, blocks: Blocks) -> Iterator[None]:
+        """See Rules."""
+        extent = blocks.take(_EXTENT)
+        self._pages.clear()
+        for _ in range(extent.pages):
+            self._pages.append(_buckets_of(blocks.take(_PAGE)))
+            yield
+        self._shared = bytearray(extent.pages)
+        self._bucket_count = sum(map(len, self._pages))
+        self._count = extent.records
+        level = (self._bucket_count - 1).bit_length() - 1
+        self._mask = (1 << level) - 1 if self._bucket_count > 1 else 0
+
+
+class _Extent(Struct, frozen=True, array_like=True):
+    """How much a table holds."""
+
+    records: int
+    pages: int
+
+
+class _Page(Struct, frozen=True, array_like=True):
+    """One page: how many records each bucket has, 32 bits each, and all records in order."""
+
+    counts: bytes
+    records: bytes
+
+
+_EXTENT: Final = decoder_of(_Extent)
+_PAGE: Final = decoder_of(_Page)
+
+
+def _blocks(count: int, last_page_first: list[list[bytes]]) -> Iterator[bytes]:
+    """The table as blocks. What is done is let go page by page, not all at the end."""
+    yield encoded(_Extent(count, len(last_page_first)))
+    while last_page_first:
+        page = last_page_first.pop()
+        counts = array("I", [len(bucket) // RECORD_BYTES for bucket in page])
+        yield encoded(_Page(counts.tobytes(), b"".join(page)))
+
+
+def _buckets_of(page: _Page) -> list[bytes]:
+    ends = list(accumulate(count * RECORD_BYTES for count in array("I", page.counts)))
+    assert ends[-1] == len(page.records), "a page of whole records"
+    return [page.records[at:end] for at, end in pairwise([0, *ends])]
+
+
+class _Key(Struct, frozen=True, array_like=True):
+    key: bytes | None
+
+
+_KEY: Final = decoder_of(_Key)
 
 
 class Outcomes:
@@ -171,6 +266,18 @@ class Outcomes:
         """Add the outcome of a name that has none yet."""
         name = self._known().name(of.from_account_id, of.transaction_id)
         self.table.remember(name, sequence, self.content(of), reason)
+
+    def freeze(self) -> Iterator[bytes]:
+        """See Rules."""
+        key = None if self.fingerprints is None else self.fingerprints.key
+        return chain([encoded(_Key(key))], self.table.freeze())
+
+    def thaw(self, blocks: Blocks) -> Iterator[None]:
+        """See Rules."""
+        key = blocks.take(_KEY).key
+        if key is not None:
+            self.set_key(key)
+        yield from self.table.thaw(blocks)
 
     def _known(self) -> Fingerprints:
         assert self.fingerprints is not None, "a journal begins with an epoch"

@@ -4,7 +4,8 @@ Pure: order, time and identity are settled before a message gets here, so the sa
 same message always give the same answer. `decide` only reads; `evolve` never refuses.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import assert_never
 
 from contracts.commands import OpenAccount, Transfer
@@ -31,6 +32,7 @@ from contracts.partitioning import SlotMap
 from contracts.rejections import NOT_REMEMBERED, Rejection
 from contracts.steps import Coordinate, StepAnswered, TakeStep, Tick
 from writer.core.accounts import Accounts
+from writer.core.blocks import Blocks
 from writer.core.coordination import WAYS, SideState
 from writer.core.idempotency import Outcomes
 from writer.core.rules import Message, Outgoing
@@ -182,7 +184,19 @@ class Partition:
         sums = dict(self.sides.net_sent_minor)
         for row, currency in enumerate(self.accounts.currency):
             sums[currency] = sums.get(currency, 0) + self.accounts.posted_minor[row]
-        assert not any(sums.values()), f"money was made or lost: {sums}"
+        _check_sums(sums)
+
+    def freeze(self) -> Iterator[bytes]:
+        """See Rules. What `check` asserts is asserted of the blocks too."""
+        sums = dict(self.sides.net_sent_minor)
+        accounts, outcomes = self.accounts.freeze(sums), self.outcomes.freeze()
+        return chain(accounts, _once_summed(sums), outcomes, self.sides.freeze())
+
+    def thaw(self, blocks: Blocks) -> Iterator[None]:
+        """See Rules."""
+        yield from self.accounts.thaw(blocks)
+        yield from self.outcomes.thaw(blocks)
+        yield from self.sides.thaw(blocks)
 
     def _asked_for(self, sides: Iterable[Side]) -> list[Outgoing]:
         """What payers' sides ask of others in their present states."""
@@ -285,3 +299,13 @@ class Partition:
 
     def _owns(self, account_id: str) -> bool:
         return self._is_only or self._slots.partition_of(account_id) == self._number
+
+
+def _once_summed(sums: dict[str, int]) -> Iterator[bytes]:
+    """No block: the accounts' are made, so their sums are complete."""
+    _check_sums(sums)
+    yield from ()
+
+
+def _check_sums(sums: dict[str, int]) -> None:
+    assert not any(sums.values()), f"money was made or lost: {sums}"

@@ -4,7 +4,7 @@ Rules are pure: order, time and identity are settled before a message gets here,
 events and the same message always give the same answer.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from msgspec import Struct
@@ -12,6 +12,7 @@ from msgspec import Struct
 from contracts.commands import Command
 from contracts.events import Event
 from contracts.steps import StepMessage
+from writer.core.blocks import Blocks
 
 Message = Command | StepMessage
 
@@ -77,4 +78,21 @@ class Rules(Protocol):
 
     def check(self) -> None:
         """Assert what must hold after a replay."""
+        ...
+
+    def freeze(self) -> Iterator[bytes]:
+        """The state that events made until now, as blocks that are made later, one by one.
+
+        Takes milliseconds however large the state is. Changes after the call do not count, and
+        blocks may be made in another thread, because what they are made of never changes: it is
+        immutable, or only ever grows, or was copied by the call, or is copied before it changes.
+        Equal states give equal blocks. One freeze at a time.
+        """
+        ...
+
+    def thaw(self, blocks: Blocks) -> Iterator[None]:
+        """Take a frozen state into rules without any; a turn for others between its steps.
+
+        Raise Unreadable, and of rules that did not come to the end nothing can be used.
+        """
         ...

@@ -4,6 +4,7 @@ Owns unfinished sides, holds and locks: how steps move them stands in the tables
 `coordination`. Knows no order and no clock: partition and machine settle those.
 """
 
+from collections.abc import Iterator
 from itertools import islice
 from typing import Final, Protocol
 
@@ -11,14 +12,27 @@ from msgspec import Struct
 
 from contracts.coordination import CREDIT_STEPS, Coordination, Step
 from contracts.events import Event, StepRefused, StepTaken, TransferFinished, TransferStarted
-from contracts.limits import DUE_EVENTS_MAX, HOLD_MS, RESEND_TICKS, RESEND_TICKS_MAX
+from contracts.limits import (
+    DUE_EVENTS_MAX,
+    FRAME_BYTES_MAX,
+    HOLD_MS,
+    ID_LENGTH_MAX,
+    RESEND_TICKS,
+    RESEND_TICKS_MAX,
+)
 from contracts.rejections import Rejection
 from contracts.steps import StepAnswered, TakeStep
 from writer.core.accounts import Accounts
+from writer.core.blocks import Blocks, decoder_of, encoded
 from writer.core.coordination import FINAL, GIVING_UP, MOVES, TAKEN_BEFORE, WAYS, Move, SideState
 from writer.core.idempotency import Contents, Outcomes
 
 _LOCKED: Final = SideState.LOCKED  # an enum's member costs more to look up
+_SIDES_OF_BLOCK: Final = 1_024
+"""With the longest ids there are, a block stays below the largest message."""
+assert _SIDES_OF_BLOCK * (12 * (ID_LENGTH_MAX + 4) + 64) <= FRAME_BYTES_MAX, (
+    "an id's character may take 4 bytes"
+)
 
 Name = tuple[str, str]
 """(payer's account id, transaction id)"""
@@ -41,6 +55,35 @@ class Side(Struct):
     started_at_ms: int
     ticks: int = 0
     """Since something was asked of another party; not a part of the state that events make."""
+
+
+class _Extent(Struct, frozen=True, array_like=True):
+    """How many sides follow, the payers' first, and what is small."""
+
+    payers: int
+    payees: int
+    locked_rows: list[int]
+    net_sent_minor: list[tuple[str, str]]
+    """(currency, decimal digits): a sum of amounts may leave 64 bits."""
+    hold_count: int
+
+
+class _Unfinished(Struct, frozen=True, array_like=True):
+    """A Side as events make it."""
+
+    from_account_id: str
+    to_account_id: str
+    amount_minor: int
+    currency: str
+    transaction_id: str
+    coordination: Coordination
+    started_at_ms: int
+    state: SideState
+
+
+_EXTENT: Final = decoder_of(_Extent)
+_SIDES: Final = decoder_of(list[_Unfinished])
+_HOLDS: Final = decoder_of(list[tuple[str, str, int]])
 
 
 class Ticking(Protocol):
@@ -237,6 +280,54 @@ class Sides:
         else:
             self.locked_rows.remove(row)
             self.released.append(row)
+
+    # --- snapshots ---
+
+    def freeze(self) -> Iterator[bytes]:
+        """See Rules. Of a side only its state changes, so that is what is copied."""
+        sides = [*self.payers.values(), *self._payees.values()]
+        extent = _Extent(
+            payers=len(self.payers),
+            payees=len(self._payees),
+            locked_rows=sorted(self.locked_rows),
+            net_sent_minor=[(name, str(sent)) for name, sent in self.net_sent_minor.items()],
+            hold_count=len(self._hold_ends_ms),
+        )
+        return _blocks(
+            extent, sides, [side.state for side in sides], list(self._hold_ends_ms.items())
+        )
+
+    def thaw(self, blocks: Blocks) -> Iterator[None]:
+        """See Rules."""
+        extent = blocks.take(_EXTENT)
+        self.locked_rows.update(extent.locked_rows)
+        self.net_sent_minor.update((name, int(sent)) for name, sent in extent.net_sent_minor)
+        while len(self.payers) + len(self._payees) < extent.payers + extent.payees:
+            for of in blocks.take(_SIDES):
+                among = self.payers if len(self.payers) < extent.payers else self._payees
+                side = Side(*content_of(of), of.coordination, of.state, of.started_at_ms)
+                among[side.from_account_id, side.transaction_id] = side
+            yield
+        while len(self._hold_ends_ms) < extent.hold_count:
+            for payer_id, transaction_id, ends_ms in blocks.take(_HOLDS):
+                self._hold_ends_ms[payer_id, transaction_id] = ends_ms
+            yield
+
+
+def _blocks(
+    extent: _Extent, sides: list[Side], states: list[SideState], holds: list[tuple[Name, int]]
+) -> Iterator[bytes]:
+    yield encoded(extent)
+    for at in range(0, len(sides), _SIDES_OF_BLOCK):
+        some = slice(at, at + _SIDES_OF_BLOCK)
+        yield encoded(
+            [
+                _Unfinished(*content_of(side), side.coordination, side.started_at_ms, state)
+                for side, state in zip(sides[some], states[some], strict=True)
+            ]
+        )
+    for at in range(0, len(holds), _SIDES_OF_BLOCK):
+        yield encoded([(*name, ends_ms) for name, ends_ms in holds[at : at + _SIDES_OF_BLOCK]])
 
 
 def named(of: TakeStep | StepAnswered | TransferStarted | TransferFinished | StepTaken) -> Name:

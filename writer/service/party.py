@@ -26,6 +26,7 @@ from writer.core.machine import Decision, Machine, Position, QueuedFrame
 from writer.core.rules import Rules
 from writer.service.leading import Mandate
 from writer.service.queue import decoded_frame, next_group, queued_frames
+from writer.service.snapshots import Snapshots
 from writer.service.standby import Standby
 from writer.service.steps import StepSender
 from writer.service.turns import Turns
@@ -58,6 +59,7 @@ class PartyWriter(Generic[R]):
         mandate: Mandate,
         writer_id: str,
         witness: Witness,
+        snapshots: Snapshots[R],
         fresh_key: Callable[[], bytes],
     ) -> None:
         """The mandate says when to lead. Both makers are called when they are needed.
@@ -70,6 +72,7 @@ class PartyWriter(Generic[R]):
         self._broker = broker
         self._writer_id = writer_id
         self._witness = witness
+        self.snapshots = snapshots
         self._fresh_key = fresh_key
         self._steps = steps
         self._turns = turns
@@ -84,7 +87,11 @@ class PartyWriter(Generic[R]):
         """Stream sequence after which the next frame must come."""
         self.durable_sequence = 0
         """Of the last event known to be in the journal."""
-        self._standby = Standby(broker, party, rules, witness=witness, mandate=mandate)
+        self._durable_stream_sequence = 0
+        """Of the last frame known to be in the journal."""
+        self._standby = Standby(
+            broker, party, rules, witness=witness, snapshots=snapshots, mandate=mandate
+        )
         self._queue: Following | None = None
         """The queue as this reign reads it."""
         self._in_flight: asyncio.Queue[tuple[Decision, asyncio.Future[int] | None]] = (
@@ -192,6 +199,7 @@ class PartyWriter(Generic[R]):
             self._gather_queued(),
             self._decide_gathered(),
             self._let_time_pass(),
+            self.snapshots.run(self._take_snapshot_if_due),
         )
         tasks = [asyncio.create_task(work) for work in works]
         ending = asyncio.create_task(self._finish_when_withdrawn())
@@ -297,7 +305,7 @@ class PartyWriter(Generic[R]):
         while True:
             decision, acknowledged = await self._in_flight.get()
             if acknowledged is not None:
-                self._note_durable(decision, await acknowledged)
+                self._note_appended(decision, await acknowledged)
             self._room.release()
             self._steps.send(decision.outgoing, decision.at_ms)
 
@@ -324,8 +332,21 @@ class PartyWriter(Generic[R]):
             journal_subject(self.party), data, expected_last_sequence=self._journal_sequence
         )
 
+    def _note_appended(self, decision: Decision, stream_sequence: int) -> None:
+        """The next frame of this reign is durable: right behind the one before, or it is void."""
+        if stream_sequence != self._durable_stream_sequence + 1:
+            raise BrokerFault(f"something came in between at {stream_sequence - 1}")
+        self._note_durable(decision, stream_sequence)
+        self._take_snapshot_if_due()
+
+    def _take_snapshot_if_due(self) -> None:
+        machine = self._machine
+        if machine is not None and machine.tip.sequence == self.durable_sequence:
+            self.snapshots.take_if_due(machine, self._durable_stream_sequence)
+
     def _note_durable(self, decision: Decision, stream_sequence: int) -> None:
         self.durable_sequence = decision.tip.sequence
+        self._durable_stream_sequence = stream_sequence
         self._witness.record(decision.tip.sequence, decision.tip.hash, stream_sequence)
 
 

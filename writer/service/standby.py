@@ -6,18 +6,21 @@ durable. What is replayed is compared with what this process witnessed before.
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 from broker.port import Broker, BrokerFault, Following, StoredMessage
 from broker.witness import Witness, Witnessed
 from contracts.chain import Tip, Unchained
+from contracts.frames import frame_hash
 from contracts.parties import party_title
 from contracts.subjects import journal_stream
 from runtime.process import Unfit
 from writer.core.machine import Machine
 from writer.core.rules import Rules
 from writer.service.leading import Mandate
+from writer.service.snapshots import Snapshots
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +37,7 @@ class Standby(Generic[R]):
         rules: Callable[[], R],
         *,
         witness: Witness,
+        snapshots: Snapshots[R],
         mandate: Mandate,
     ) -> None:
         """`rules` makes the party's rules with no history, each time it is called."""
@@ -42,13 +46,14 @@ class Standby(Generic[R]):
         self._name = party_title(party)
         self._rules = rules
         self._witness = witness
+        self._snapshots = snapshots
         self._mandate = mandate
         self._journal_sequence = 0
         """Stream sequence of the last message replayed."""
         self._replayed = asyncio.Event()
         """More of the journal was replayed."""
-        self._unwitnessed: Witnessed | None = None
-        """The witnessed frame that the replay has not come to yet."""
+        self._unwitnessed: deque[Witnessed] = deque()
+        """The witnessed frames that the replay has not come to yet, in order."""
 
     async def until_mandate(self) -> tuple[Machine[R], int]:
         """Replay the journal and go on following it until there is a mandate.
@@ -56,11 +61,14 @@ class Standby(Generic[R]):
         Gives the machine, which has then replayed all that the journal holds, and the stream
         sequence of the journal's last message.
         """
-        machine = Machine(self._party, self._rules())
         self._mandate.give_back()
-        self._unwitnessed = self._witness.newest
-        self._journal_sequence = 0
-        following = await self._broker.follow(journal_stream(self._party), after=None)
+        recovered = await self._snapshots.restore(lambda: Machine(self._party, self._rules()))
+        machine, after = recovered.machine, recovered.after
+        newest = [] if self._witness.newest is None else [self._witness.newest]
+        self._unwitnessed = deque(sorted([*recovered.contradicted, *newest]))
+        await self._compare_earlier_witnesses(machine.tip)
+        self._journal_sequence = 0 if after is None else after.sequence
+        following = await self._broker.follow(journal_stream(self._party), after=after)
         replaying = asyncio.create_task(self._replay_all(machine, following))
         try:
             await self._reach_end(replaying)
@@ -89,16 +97,15 @@ class Standby(Generic[R]):
 
     def _check_replayed(self, machine: Machine[R]) -> None:
         machine.rules.check()
-        if self._unwitnessed is not None:
-            self._refuse_missing(machine.tip.sequence, self._unwitnessed.sequence)
+        if self._unwitnessed:
+            self._refuse_missing(machine.tip.sequence, self._unwitnessed[-1].sequence)
 
     def _replay(self, machine: Machine[R], messages: list[StoredMessage]) -> None:
         for message in messages:
             link = machine.replay(message.data)
             self._journal_sequence = message.sequence
-            witnessed = self._unwitnessed
-            if witnessed is not None and machine.tip.sequence >= witnessed.sequence:
-                self._compare_with_witness(machine.tip, witnessed)
+            while self._unwitnessed and machine.tip.sequence >= self._unwitnessed[0].sequence:
+                self._compare_with_witness(machine.tip, self._unwitnessed.popleft())
             if isinstance(link, Unchained):
                 _log.error(
                     "%s: journal message %s does not count: %s",
@@ -107,14 +114,26 @@ class Standby(Generic[R]):
                     link.why,
                 )
 
+    async def _compare_earlier_witnesses(self, tip: Tip) -> None:
+        """Those before a snapshot's tip are not replayed: their frames must be in their places."""
+        while self._unwitnessed and self._unwitnessed[0].sequence <= tip.sequence:
+            witnessed = self._unwitnessed.popleft()
+            message = await self._broker.stored_message(
+                journal_stream(self._party), witnessed.stream_sequence
+            )
+            if message is None or frame_hash(message.data) != witnessed.hash:
+                self._refuse_history(witnessed.sequence)
+
     def _compare_with_witness(self, tip: Tip, witnessed: Witnessed) -> None:
         """The journal has reached the witnessed sequence: it must be the same history."""
-        self._unwitnessed = None
         if (tip.sequence, tip.hash) != (witnessed.sequence, witnessed.hash):
-            raise Unfit(
-                f"{self._name}: the journal holds another history than the one "
-                f"that was durable at sequence {witnessed.sequence}. {self._what_to_do()}"
-            )
+            self._refuse_history(witnessed.sequence)
+
+    def _refuse_history(self, sequence: int) -> None:
+        raise Unfit(
+            f"{self._name}: the journal holds another history than the one "
+            f"that was durable at sequence {sequence}. {self._what_to_do()}"
+        )
 
     def _refuse_missing(self, last: int, durable: int) -> None:
         raise Unfit(

@@ -1,0 +1,26 @@
+"""The writer's settings: what is taken, and what is refused with a sentence."""
+
+import pytest
+
+from runtime.process import Unfit
+from writer.config import SNAPSHOT_RULE_DEFAULT, SnapshotRule, read_writer_settings
+
+LEAST = {"EWALLET_PARTITIONS": "1"}
+
+
+def rule(**settings: str) -> SnapshotRule:
+    return read_writer_settings(LEAST | settings).snapshots
+
+
+def test_when_snapshots_are_due_can_be_set() -> None:
+    assert rule() == SNAPSHOT_RULE_DEFAULT
+    assert rule(EWALLET_SNAPSHOT_EVENTS="", EWALLET_SNAPSHOT_S="") == SNAPSHOT_RULE_DEFAULT
+    set_both = rule(EWALLET_SNAPSHOT_EVENTS="1", EWALLET_SNAPSHOT_S="86400")
+    assert set_both == SnapshotRule(events=1, seconds=86_400)
+
+
+@pytest.mark.parametrize("name", ["EWALLET_SNAPSHOT_EVENTS", "EWALLET_SNAPSHOT_S"])
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "1_0", "9999999999999"])
+def test_a_bad_value_is_refused_by_its_name(name: str, value: str) -> None:
+    with pytest.raises(Unfit, match=f"{name} must be a whole number from 1 to"):
+        rule(**{name: value})
