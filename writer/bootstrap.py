@@ -71,6 +71,7 @@ async def serve(stop: asyncio.Event) -> None:
                 stack,
                 led=writer_settings.parties,
                 snapshot_rule=writer_settings.snapshots,
+                name=writer_settings.name,
             )
             await _serve_status(broker, writers)
             leaving = _leave(stop, writers.leading)
@@ -89,12 +90,13 @@ def make_writers(
     *,
     led: Collection[int],
     snapshot_rule: SnapshotRule = SNAPSHOT_RULE_DEFAULT,
+    name: str = "writer",
     fresh_key: Callable[[], bytes] = _random_key,
 ) -> Writers:
-    """The writers of the parties that this process leads; the stack closes their witnesses."""
+    """The writers of the parties that this process may lead; the stack closes their witnesses."""
 
     def witness(party: int) -> Witness:
-        path = witness_path(settings.data_dir, party, "writer")
+        path = witness_path(settings.data_dir, party, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         return stack.enter_context(closing(Witness(path)))
 

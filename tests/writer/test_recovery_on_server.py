@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -53,7 +53,7 @@ class Wallet:
                 broker, settings, SLOTS, name, stack, led=[0], snapshot_rule=rule
             )
             (writer,) = writers.partitions
-            tasks = [asyncio.create_task(work) for work in writers.works()]
+            tasks: list[asyncio.Task[Any]] = [asyncio.create_task(work) for work in writers.works()]
             tasks.append(asyncio.create_task(writer.reigning.wait()))
             async with asyncio.timeout(DEADLINE_S):
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
