@@ -40,6 +40,14 @@ class Stream:
     readings: list[Reading] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def not_read(self, sequence: int) -> list[StoredMessage]:
+        """What follows a sequence; of a bucket (it names no subjects) the last of each key."""
+        messages = self.messages[sequence:]
+        if self.subjects:
+            return messages
+        last = {message.subject: message for message in messages}
+        return sorted(last.values(), key=lambda message: message.sequence)
+
     def notify(self) -> None:
         """Wake everybody who waits for a change: each waits on the event of its time."""
         self.changed.set()

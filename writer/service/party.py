@@ -117,6 +117,8 @@ class PartyWriter(Generic[R]):
         while True:
             try:
                 machine, self._journal_sequence = await self._standby.until_mandate()
+                if not self._mandate.granted.is_set():
+                    continue  # it was withdrawn while the last of the journal was read
                 if self._is_deposed(machine):
                     _log.warning("%s has another writer's reign: it is claimed again", self._name)
                     self._interrupted_epoch = 0
