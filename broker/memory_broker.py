@@ -27,7 +27,13 @@ from broker.port import (
 )
 from contracts.parties import parties
 from contracts.partitioning import NotASlotMap, SlotMap
-from contracts.subjects import journal_stream, journal_subject, queue_stream, queue_subjects
+from contracts.subjects import (
+    LEASES_STREAM,
+    journal_stream,
+    journal_subject,
+    queue_stream,
+    queue_subjects,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -143,6 +149,10 @@ class MemoryBroker:
     async def restore_queue(self, stream: str) -> None:
         """See the port."""
         await self._call(self._server.restore, stream)
+
+    async def put(self, subject: str, data: bytes, *, expected_revision: int | None = None) -> int:
+        """See the port."""
+        return await self._call(self._server.put, LEASES_STREAM, subject, data, expected_revision)
 
     async def follow(
         self, stream: str, *, after: StoredMessage | None, may_rewind: bool = False
@@ -280,6 +290,7 @@ class MemoryBroker:
         for party in parties(partition_count):
             self._server.add_stream(journal_stream(party), journal_subject(party))
             self._server.add_stream(queue_stream(party), *queue_subjects(party))
+        self._server.add_stream(LEASES_STREAM)
 
     def _provide_slot_map(self, wanted: SlotMap) -> SlotMap:
         if self._server.slot_map is None:

@@ -104,7 +104,7 @@ class MemoryFollowing:
         """See `Reading`."""
         if self._stream is None or self._session is None:
             return
-        messages = self._stream.messages[self._sent_sequence :]
+        messages = self._stream.not_read(self._sent_sequence)
         if messages:
             self._sent_sequence = len(self._stream.messages)
             self._session.down.send(self._arrive, self._session, messages)

@@ -40,6 +40,14 @@ class Stream:
     readings: list[Reading] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def not_read(self, sequence: int) -> list[StoredMessage]:
+        """What follows a sequence; of a bucket (it names no subjects) the last of each key."""
+        messages = self.messages[sequence:]
+        if self.subjects:
+            return messages
+        last = {message.subject: message for message in messages}
+        return sorted(last.values(), key=lambda message: message.sequence)
+
     def notify(self) -> None:
         """Wake everybody who waits for a change: each waits on the event of its time."""
         self.changed.set()
@@ -119,6 +127,21 @@ class JetStream:
         stream = self._by_subject.get(subject)
         if stream is not None:
             self._store(stream, subject, data)
+
+    def put(self, name: str, subject: str, data: bytes, expected: int | None) -> int:
+        """Store the value of a bucket's key, if its present one is as expected; give its revision.
+
+        Values before the last are kept here; nobody may rely on that.
+        """
+        stream = self.stream(name)
+        if expected is not None:
+            before = (
+                each.sequence for each in reversed(stream.messages) if each.subject == subject
+            )
+            present = next(before, 0)
+            if present != expected:
+                raise AppendRefused(f"{subject}: revision {present}, not {expected}")
+        return self._store(stream, subject, data).sequence
 
     def append(self, subject: str, data: bytes, expected: int, settle: Settle) -> None:
         """Store a message if the stream is where its sender thinks, and settle with its sequence.

@@ -85,11 +85,23 @@ class Appends:
             future.set_exception(outcome)
 
 
+def stored_revision(subject: str, answer: bytes) -> int:
+    """The sequence that a stream's answer names. Raise AppendRefused or AppendUnknown."""
+    outcome = _settled(answer)
+    if isinstance(outcome, int):
+        return outcome
+    raise type(outcome)(f"{subject}: {outcome}")
+
+
 def _outcome(message: Msg) -> int | Exception:
     if not message.data:
         return AppendRefused(f"no stream takes it (status {message.headers})")
+    return _settled(message.data)
+
+
+def _settled(data: bytes) -> int | Exception:
     try:
-        answer = _DECODER.decode(message.data)
+        answer = _DECODER.decode(data)
     except msgspec.DecodeError as error:
         return AppendUnknown(f"acknowledgement not understood: {error}")
     if answer.error is not None:

@@ -16,9 +16,9 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from broker.nats_appends import Appends
+from broker.nats_appends import Appends, stored_revision
 from broker.nats_following import NatsFollowing
-from broker.nats_slot_map import provide_slot_map, read_slot_map
+from broker.nats_slot_map import EXPECTED_LAST_OF_SUBJECT, provide_slot_map, read_slot_map
 from broker.nats_snapshots import NatsSnapshots
 from broker.nats_streams import check_version, encode_body, provide_stream, provide_streams
 from broker.port import (
@@ -126,6 +126,13 @@ class NatsBroker:
     async def restore_queue(self, stream: str) -> None:
         """See the port. A stream in memory is gone when its server was started again."""
         await provide_stream(self.api, self._queue_configs[stream])
+
+    async def put(self, subject: str, data: bytes, *, expected_revision: int | None = None) -> int:
+        """See the port."""
+        expected = None if expected_revision is None else str(expected_revision)
+        headers = None if expected is None else {EXPECTED_LAST_OF_SUBJECT: expected}
+        answer = await self._request(subject, data, timeout_s=_API_TIMEOUT_S, headers=headers)
+        return stored_revision(subject, answer)
 
     async def follow(
         self, stream: str, *, after: StoredMessage | None, may_rewind: bool = False

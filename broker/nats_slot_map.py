@@ -15,7 +15,7 @@ from broker.port import BrokerFault, BrokerUnfit
 from contracts.partitioning import NotASlotMap, SlotMap
 from contracts.subjects import SLOT_MAP_SUBJECT, WALLET_STREAM, WALLET_SUBJECTS
 
-_EXPECTED_LAST: Final = "Nats-Expected-Last-Subject-Sequence"
+EXPECTED_LAST_OF_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence"
 _NO_MESSAGE: Final = 10037
 _NO_SUCH_STREAM: Final = 10059
 _WRONG_LAST_SEQUENCE: Final = 10071
@@ -93,7 +93,9 @@ async def _stored(api: JetStreamApi) -> SlotMap | None:
 
 async def _create(request: Request, wanted: SlotMap) -> None:
     """Store the map unless there is one: of several who try, one succeeds."""
-    answer = await request(SLOT_MAP_SUBJECT, wanted.encode(), headers={_EXPECTED_LAST: "0"})
+    answer = await request(
+        SLOT_MAP_SUBJECT, wanted.encode(), headers={EXPECTED_LAST_OF_SUBJECT: "0"}
+    )
     error = msgspec.json.decode(answer).get("error")
     if error is not None and error.get("err_code") != _WRONG_LAST_SEQUENCE:
         raise BrokerFault(f"The slot map can't be stored now: {error.get('description')}")

@@ -12,6 +12,8 @@ from broker.port import BrokerFault, BrokerUnfit
 from contracts.limits import COMMAND_AGE_MS_MAX, COMMAND_QUEUE_BYTES_MAX, FRAME_BYTES_MAX
 from contracts.parties import parties
 from contracts.subjects import (
+    LEASES_STREAM,
+    LEASES_SUBJECTS,
     SNAPSHOT_CHUNKS,
     SNAPSHOT_METAS,
     SNAPSHOTS_STREAM,
@@ -69,6 +71,20 @@ def queue_config(party: int, replicas: int) -> dict[str, Any]:
     }
 
 
+def leases_config(replicas: int) -> dict[str, Any]:
+    """A bucket that keeps the last value of each key, in memory: leases do not last anyway."""
+    return {
+        "name": LEASES_STREAM,
+        "subjects": [LEASES_SUBJECTS],
+        "storage": "memory",
+        "retention": "limits",
+        "discard": "new",
+        "max_msgs_per_subject": 1,
+        "num_replicas": replicas,
+        "allow_direct": False,
+    }
+
+
 def snapshots_config(replicas: int) -> dict[str, Any]:
     """An object bucket (ADR-20 of NATS). What it holds can be made anew from the journals."""
     return {
@@ -87,11 +103,13 @@ def snapshots_config(replicas: int) -> dict[str, Any]:
 async def provide_streams(
     api: JetStreamApi, partition_count: int, replicas: int = 1
 ) -> dict[str, dict[str, Any]]:
-    """Make the streams that are missing; give the configurations of the queues.
+    """Make the streams that are missing; give the configurations of those in memory.
 
     Raise BrokerUnfit where a stream is not as it must be.
     """
-    configs = {}
+    leases = leases_config(replicas)
+    await provide_stream(api, leases)
+    configs = {LEASES_STREAM: leases}
     for party in parties(partition_count):
         journal = journal_config(party, partition_count, replicas)
         _check_journal(await provide_stream(api, journal), partition_count)

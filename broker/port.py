@@ -105,7 +105,7 @@ class Broker(Protocol):
         ...
 
     async def provide_streams(self, partition_count: int) -> None:
-        """Make what is missing: each party's journal and queue, and the bucket of snapshots.
+        """Make what is missing: all parties' journals and queues, buckets of snapshots and leases.
 
         Raise BrokerUnfit if what is there belongs to another wallet or is not fit for one.
         """
@@ -128,6 +128,14 @@ class Broker(Protocol):
 
     async def restore_queue(self, stream: str) -> None:
         """Make a queue of `provide_streams` again if it vanished with its server."""
+        ...
+
+    async def put(self, subject: str, data: bytes, *, expected_revision: int | None = None) -> int:
+        """Store the value of a key of the bucket of leases; give its revision.
+
+        With an expected revision only if the key's present value has it, 0: if there is none. Raise
+        AppendRefused if it has another, NoResponse if it is not known whether it is stored.
+        """
         ...
 
     async def follow(

@@ -28,6 +28,22 @@ SNAPSHOT_CHUNKS: Final = f"$O.{SNAPSHOTS_BUCKET}.C"
 SNAPSHOT_METAS: Final = f"$O.{SNAPSHOTS_BUCKET}.M"
 """What the subjects of objects' descriptions begin with; the object's encoded name follows."""
 
+LEASES_STREAM: Final = "KV_LEASES"
+"""The stream behind the key-value bucket `LEASES`: which writers live, and who leads what."""
+
+LEASES_SUBJECTS: Final = "$KV.LEASES.>"
+"""The bucket's keys."""
+
+
+def lease_subject(writer_id: str) -> str:
+    """The key that a writer renews while it lives."""
+    return f"$KV.LEASES.writer.{writer_id}"
+
+
+def leader_subject(party: int) -> str:
+    """The key that names a party's leader."""
+    return f"$KV.LEASES.leader.{party_name(party)}"
+
 
 def command_subject(partition: int) -> str:
     """Where proxies publish command frames."""

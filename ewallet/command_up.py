@@ -10,6 +10,7 @@ from ewallet.options import COORDINATION, setting
 from ewallet.up import UpSettings, run_up
 
 PROXIES_MAX = 64
+WRITERS_MAX = 16
 
 
 @click.command()
@@ -30,6 +31,12 @@ PROXIES_MAX = 64
     "--partitions",
     type=click.IntRange(1, PARTITION_COUNT_MAX),
     help="Partitions of a new data folder (1 if unset); fixed for its life.",
+)
+@setting(
+    "--writers",
+    type=click.IntRange(1, WRITERS_MAX),
+    default=1,
+    help="Number of writer processes; with two or more, one takes over when another dies.",
 )
 @setting(
     "--proxies", type=click.IntRange(1, PROXIES_MAX), default=2, help="Number of proxy processes."
@@ -57,6 +64,7 @@ def up(
     http_host: str,
     http_port: int,
     partitions: int | None,
+    writers: int,
     proxies: int,
     coordination: str,
     coordinator_apart: bool,
@@ -71,6 +79,7 @@ def up(
                 http_host=http_host,
                 http_port=http_port,
                 partitions=partitions,
+                writers=writers,
                 proxies=proxies,
                 coordination=coordination,
                 coordinator_apart=coordinator_apart,

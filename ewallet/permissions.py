@@ -76,20 +76,19 @@ def _writer(partitions: Sequence[int]) -> Permissions:
         for party in all_parties
         for stream in (subjects.journal_stream(party), subjects.queue_stream(party))
     ]
+    buckets = (subjects.WALLET_STREAM, subjects.LEASES_STREAM, subjects.SNAPSHOTS_STREAM)
     return Permissions(
         publish=(
             *(subjects.journal_subject(party) for party in all_parties),
             *(subjects.step_subject(party) for party in all_parties),
-            *(
-                f"$JS.API.STREAM.CREATE.{stream}"
-                for stream in (*streams, subjects.WALLET_STREAM, subjects.SNAPSHOTS_STREAM)
-            ),
-            *_following((*streams, subjects.SNAPSHOTS_STREAM)),
+            *(f"$JS.API.STREAM.CREATE.{stream}" for stream in (*streams, *buckets)),
+            *_following((*streams, subjects.LEASES_STREAM, subjects.SNAPSHOTS_STREAM)),
             f"{subjects.SNAPSHOT_CHUNKS}.*",
             f"{subjects.SNAPSHOT_METAS}.*",
             f"$JS.API.STREAM.PURGE.{subjects.SNAPSHOTS_STREAM}",
             _READ_SLOT_MAP,
             subjects.SLOT_MAP_SUBJECT,
+            subjects.LEASES_SUBJECTS,
         ),
         subscribe=(_inbox(Role.WRITER), subjects.status_subject(Role.WRITER.value)),
         replies_per_request=1,

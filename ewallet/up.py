@@ -37,6 +37,7 @@ class UpSettings:
     http_host: str
     http_port: int
     partitions: int | None
+    writers: int
     proxies: int
     coordination: str
     coordinator_apart: bool
@@ -52,6 +53,7 @@ class Plan:
     partitions: int
     http_host: str
     http_port: int
+    writers: int
     proxies: int
     coordination: str
     coordinator_apart: bool
@@ -101,6 +103,7 @@ async def _settle(settings: UpSettings) -> Plan:
         partitions=settle_partitions(folder, settings.partitions),
         http_host=settings.http_host,
         http_port=free_http_port(settings.http_host, settings.http_port),
+        writers=settings.writers,
         proxies=settings.proxies,
         coordination=settings.coordination,
         coordinator_apart=settings.coordinator_apart,
@@ -116,7 +119,9 @@ def _crew(plan: Plan) -> Crew:
     server = Child(
         nats_program(plan.nats_binary, plan.folder, plan.nats, plan.partitions, plan.store_lock)
     )
-    writers = [Child(_writer(plan, "writer", "partitions" if plan.coordinator_apart else "all"))]
+    names = ["writer", *(f"writer-{number}" for number in range(2, plan.writers + 1))]
+    writes = "partitions" if plan.coordinator_apart else "all"
+    writers = [Child(_writer(plan, name, writes)) for name in names]
     if plan.coordinator_apart:
         writers.append(Child(_writer(plan, "coordinator", "coordinator")))
     reader = Child(_service(plan, Role.READER, "reader"))
@@ -133,7 +138,8 @@ def _crew(plan: Plan) -> Crew:
 
 def _writer(plan: Plan, name: str, writes: str) -> Program:
     program = _service(plan, Role.WRITER, name)
-    return replace(program, environment={**program.environment, "EWALLET_WRITES": writes})
+    own = {"EWALLET_WRITES": writes, "EWALLET_WRITER_NAME": name}
+    return replace(program, environment={**program.environment, **own})
 
 
 def _service(plan: Plan, role: Role, name: str) -> Program:

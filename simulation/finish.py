@@ -82,10 +82,7 @@ class Finish:
             machine = writer.machine
             if machine is None or writer.in_flight or machine.rules.unfinished_count:
                 return f"party {writer.party} is not at rest"
-            if machine.tip.sequence < self._auditor.journals[writer.party].sequence:
-                self._restart_deposed(writer)
-                return f"party {writer.party} does not know that it was deposed"
-            if machine.tip.sequence > self._auditor.journals[writer.party].sequence:
+            if machine.tip.sequence != self._auditor.journals[writer.party].sequence:
                 return f"party {writer.party} has another tip than its journal"
         return self._missing()
 
@@ -104,25 +101,13 @@ class Finish:
 
     # --- writers ---
 
-    def _restart_deposed(self, writer: PartyWriter[Any]) -> None:
-        """A writer with nothing to do learns of a rival's reign only when it next appends.
-
-        Nobody asks anything of it any more here, so it is started again.
-        """
-        for process in self._world.present_writers:
-            if writer in process.led:
-                self._world.crash(process)
-
     def _led(self) -> list[PartyWriter[Partition] | PartyWriter[Coordinator]]:
-        """The writer of each party: of several that live, the one that reigns last.
-
-        An older one that has nothing to do does not notice that it is deposed.
-        """
+        """The writer of each party that leads: the one of the newest reign."""
         led: dict[int, PartyWriter[Partition] | PartyWriter[Coordinator]] = {}
         for process in self._world.writers:
             for writer in process.led if process.is_alive else ():
                 known = led.get(writer.party)
-                if known is None or known.epoch < writer.epoch:
+                if writer.machine and (known is None or known.epoch < writer.epoch):
                     led[writer.party] = writer
         return list(led.values())
 

@@ -153,8 +153,7 @@ class WriterProcess(Process):
                 fresh_key=self._fresh_key,
             )
             self.led = writers.all
-            runs = (writers.steps.run(), *(writer.run() for writer in self.led))
-            await run_until(asyncio.Event(), lose(connection), *runs)
+            await run_until(asyncio.Event(), lose(connection), *writers.works())
 
     def _fresh_key(self) -> bytes:
         return self.chance.randbytes(FINGERPRINT_KEY_BYTES)

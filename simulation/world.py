@@ -1,12 +1,12 @@
 """One simulated wallet: its server, its processes, and who starts them again.
 
 The world decides which processes there should be. What ends by itself is started again, as a
-supervisor does it; a writer that finds a newer one is not, because that is what should happen.
+supervisor does it. Writers settle among themselves who of them leads.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -15,7 +15,7 @@ from broker.memory_broker import MemoryServer
 from broker.memory_jetstream import Stream
 from broker.port import BrokerFault, StoredMessage
 from contracts.parties import COORDINATOR, parties
-from contracts.subjects import journal_stream, journal_subject, queue_stream
+from contracts.subjects import LEASES_STREAM, journal_stream, journal_subject, queue_stream
 from reader.ports import ReaderUnfit
 from runtime.process import Fault, Unfit
 from simulation.books import Violated
@@ -43,7 +43,7 @@ _LAYOUTS: Final = (
 
 _SNAPSHOT_EVENTS: Final = (3, 20, 100, 1_000)
 _SNAPSHOT_S: Final = (1, 5, 60)
-_QUEUES: Final = [queue_stream(party) for party in parties(PARTITION_COUNT)]
+_IN_MEMORY: Final = [*(queue_stream(party) for party in parties(PARTITION_COUNT)), LEASES_STREAM]
 
 
 class Appended:
@@ -96,6 +96,8 @@ class World:
         ]
         if self._chance.random() < 0.5:  # as likely as not
             self._wanted.append(self.readers[1])
+        if self._chance.random() < 0.5:
+            self._wanted += [standby for _, standby in self._pairs]
         for process in self.processes:
             process.on_end = self._note_end
 
@@ -111,7 +113,7 @@ class World:
 
     @property
     def present_writers(self) -> list[WriterProcess]:
-        """The writers that there should be; together they lead all parties."""
+        """The writers that there should be; together they can lead all parties."""
         return [writer for writer in self.writers if writer in self._wanted]
 
     # --- life ---
@@ -122,10 +124,11 @@ class World:
             self._start(process)
 
     def start_rival(self, old: WriterProcess) -> None:
-        """Start another writer beside a present one, which is wanted no more."""
+        """Start the other writer of a pair beside a present one, if it does not run yet."""
         rival = self._other(old)
-        if old in self._wanted and not rival.is_alive:
-            self._wanted[self._wanted.index(old)] = rival
+        if not rival.is_alive:
+            if rival not in self._wanted:
+                self._wanted.append(rival)
             self._start(rival)
 
     def crash(self, process: Process) -> None:
@@ -147,7 +150,7 @@ class World:
         self.is_server_down = True
         for process in self.alive:
             process.split(arriving=0)
-        self.server.crash(_QUEUES, self.weather)
+        self.server.crash(_IN_MEMORY, self.weather)
         asyncio.get_running_loop().call_later(down_s, self._start_server)
 
     def split(self, process: Process, for_s: float) -> None:
@@ -225,36 +228,15 @@ class World:
         bugs = [cause for cause in causes if not isinstance(cause, BrokerFault | Fault | Unfit)]
         if bugs:
             self.on_violation(Violated(f"{process.name} stopped with a bug: {bugs[0]!r}"))
-        elif unfit and not self._is_deposed(process, unfit):
-            self.on_violation(Violated(f"{process.name} found itself unfit: {unfit[0]}"))
         elif unfit:
-            assert isinstance(process, WriterProcess)
-            self.faults["writer deposed"] += 1
-            self._replace(process)
+            self.on_violation(Violated(f"{process.name} found itself unfit: {unfit[0]}"))
         else:
             self._start_later(process)
-
-    def _is_deposed(self, process: Process, causes: Sequence[Exception]) -> bool:
-        """Whether it ended because another writer had taken over, and one had."""
-        return (
-            isinstance(process, WriterProcess)
-            and self._other(process).starts > 0
-            and all("has a newer writer" in str(cause) for cause in causes)
-        )
-
-    def _replace(self, deposed: WriterProcess) -> None:
-        """See to it that there is a writer when one of them had to go."""
-        other = self._other(deposed)
-        if deposed in self._wanted:
-            if other.is_alive:
-                self._wanted[self._wanted.index(deposed)] = other
-            else:
-                self._start_later(deposed)
 
     def _pair(
         self, number: int, group: tuple[int, ...], folder: Path, chance: Random
     ) -> tuple[WriterProcess, WriterProcess]:
-        """Two processes that can lead a group of parties, though one should."""
+        """Two processes that can lead a group of parties."""
         first, second = (
             WriterProcess(f"w{number}{letter}", self.server, folder, chance) for letter in "ab"
         )
@@ -272,6 +254,8 @@ class World:
         return _START_MS * 1_000_000 + int((self.now_s() + self.clock_skew_s) * 1e9)
 
     def _note_stored(self, stream: Stream, message: StoredMessage) -> None:
+        if stream.name == LEASES_STREAM:
+            return  # nobody's money
         appended = Appended(stream.name, message, self.now_s())
         self.stored.append(appended)
         for listener in self.listeners:

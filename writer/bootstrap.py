@@ -3,10 +3,10 @@
 import asyncio
 import os
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import ExitStack, closing
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -24,6 +24,7 @@ from writer.config import SNAPSHOT_RULE_DEFAULT, SnapshotRule, read_writer_setti
 from writer.core.coordinator import Coordinator
 from writer.core.idempotency import FINGERPRINT_KEY_BYTES
 from writer.core.partition import Partition
+from writer.service.leading import Leading
 from writer.service.party import PartyWriter, R
 from writer.service.snapshots import OneAtATime, Snapshots
 from writer.service.steps import StepSender
@@ -37,6 +38,7 @@ class Writers(Struct, frozen=True):
 
     id: str
     steps: StepSender
+    leading: Leading
     partitions: list[PartyWriter[Partition]]
     coordinators: list[PartyWriter[Coordinator]]
 
@@ -44,6 +46,10 @@ class Writers(Struct, frozen=True):
     def all(self) -> list[PartyWriter[Partition] | PartyWriter[Coordinator]]:
         """Partitions and coordinators."""
         return [*self.partitions, *self.coordinators]
+
+    def works(self) -> list[Coroutine[Any, Any, None]]:
+        """What runs until the process ends."""
+        return [self.leading.run(), self.steps.run(), *(writer.run() for writer in self.all)]
 
 
 async def serve(stop: asyncio.Event) -> None:
@@ -65,10 +71,12 @@ async def serve(stop: asyncio.Event) -> None:
                 stack,
                 led=writer_settings.parties,
                 snapshot_rule=writer_settings.snapshots,
+                name=writer_settings.name,
             )
             await _serve_status(broker, writers)
-            runs = (writers.steps.run(), *(writer.run() for writer in writers.all))
-            await run_until(stop, lose(broker), _tell_ready(writers), *runs)
+            leaving = _leave(stop, writers.leading)
+            works = (lose(broker), _tell_ready(writers), leaving, *writers.works())
+            await run_until(asyncio.Event(), *works)
     finally:
         await broker.close()
 
@@ -82,17 +90,19 @@ def make_writers(
     *,
     led: Collection[int],
     snapshot_rule: SnapshotRule = SNAPSHOT_RULE_DEFAULT,
+    name: str = "writer",
     fresh_key: Callable[[], bytes] = _random_key,
 ) -> Writers:
-    """The writers of the parties that this process leads; the stack closes their witnesses."""
+    """The writers of the parties that this process may lead; the stack closes their witnesses."""
 
     def witness(party: int) -> Witness:
-        path = witness_path(settings.data_dir, party, "writer")
+        path = witness_path(settings.data_dir, party, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         return stack.enter_context(closing(Witness(path)))
 
     steps = StepSender(broker, writer_id)
     turns = Turns()
+    leading = Leading(broker, writer_id, sorted(led), _now_ms)
     one_at_a_time = OneAtATime()
 
     def party_writer(party: int, rules: Callable[[int, SlotMap], R]) -> PartyWriter[R]:
@@ -102,6 +112,7 @@ def make_writers(
             partial(rules, party, slots),
             steps=steps,
             turns=turns,
+            mandate=leading.mandates[party],
             writer_id=writer_id,
             witness=witness(party),
             snapshots=Snapshots(broker, party, snapshot_rule, one_at_a_time),
@@ -113,6 +124,7 @@ def make_writers(
     return Writers(
         id=writer_id,
         steps=steps,
+        leading=leading,
         partitions=[party_writer(number, Partition) for number in partitions],
         coordinators=[party_writer(number, Coordinator) for number in coordinators],
     )
@@ -163,9 +175,19 @@ def coordinator_status(writer: PartyWriter[Coordinator]) -> WriterCoordinator | 
     )
 
 
+async def _leave(stop: asyncio.Event, leading: Leading) -> None:
+    """Hand everything over once the process is asked to stop, and return."""
+    await stop.wait()
+    await leading.leave()
+
+
+def _now_ms() -> int:
+    return int(asyncio.get_running_loop().time() * 1_000)
+
+
 async def _tell_ready(writers: Writers) -> None:
-    """Say ready once every party has its reign, and stay."""
+    """Say ready once every party is led, here or elsewhere, and stay."""
     for writer in writers.all:
-        await writer.reigning.wait()
+        await writer.settled()
     say_ready()
     await asyncio.Event().wait()

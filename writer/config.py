@@ -1,5 +1,6 @@
 """Settings of the writer, from `EWALLET_*` variables, frozen."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -9,6 +10,7 @@ from contracts.parties import COORDINATOR, parties
 from runtime.process import Unfit
 from runtime.settings import ServiceSettings, read_number, read_service_settings
 
+_NAME: Final = re.compile("[a-z0-9-]{1,32}")
 _WRITES: Final = ("all", "partitions", "coordinator")
 
 SNAPSHOT_EVENTS_DEFAULT: Final = 150_000
@@ -31,9 +33,11 @@ SNAPSHOT_RULE_DEFAULT: Final = SnapshotRule(SNAPSHOT_EVENTS_DEFAULT, SNAPSHOT_S_
 
 
 class WriterSettings(Struct, frozen=True):
-    """What every service needs, and which parties this process leads."""
+    """What every service needs, and which parties this process may lead."""
 
     service: ServiceSettings
+    name: str
+    """Of this process, to tell its witnesses from others' in the same data folder."""
     parties: list[int]
     snapshots: SnapshotRule
 
@@ -49,7 +53,16 @@ def read_writer_settings(environment: Mapping[str, str]) -> WriterSettings:
         "partitions": list(range(service.partition_count)),
         "coordinator": [COORDINATOR],
     }
-    return WriterSettings(service, led[writes], _read_snapshot_rule(environment))
+    return WriterSettings(
+        service, _read_name(environment), led[writes], _read_snapshot_rule(environment)
+    )
+
+
+def _read_name(environment: Mapping[str, str]) -> str:
+    name = environment.get("EWALLET_WRITER_NAME") or "writer"
+    if not _NAME.fullmatch(name):
+        raise Unfit(f"EWALLET_WRITER_NAME must match {_NAME.pattern}, not {name!r}.")
+    return name
 
 
 def _read_snapshot_rule(environment: Mapping[str, str]) -> SnapshotRule:

@@ -67,6 +67,7 @@ def test_lists_name_the_streams_of_this_wallet_alone(partitions: int) -> None:
     made = {subject for subject in writer if ".STREAM.CREATE." in subject}
     assert made == {
         "$JS.API.STREAM.CREATE.KV_WALLET",
+        "$JS.API.STREAM.CREATE.KV_LEASES",
         "$JS.API.STREAM.CREATE.OBJ_SNAPSHOTS",
         *(
             f"$JS.API.STREAM.CREATE.{kind}_{party}"

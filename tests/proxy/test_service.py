@@ -81,8 +81,8 @@ class World:
                 led=set(parties(self.slots.partition_count)) - set(absent),
                 fresh_key=lambda: b"k" * FINGERPRINT_KEY_BYTES,
             )
-            for work in (writers.steps, *writers.all):
-                await works.enter_async_context(running(work.run()))
+            for work in writers.works():
+                await works.enter_async_context(running(work))
             yield
 
     @asynccontextmanager

@@ -20,9 +20,14 @@ STALL_S_MAX = 30.0
 """Only to end a test that hangs; how long stalls are is measured elsewhere."""
 
 
-@pytest.mark.parametrize("victim", ["writer", "reader", "proxy", "nats-server"])
-async def test_kill_9_under_load_loses_and_doubles_nothing(stack: Stack, victim: str) -> None:
-    stack.configure(EWALLET_PROXIES="2").start()
+@pytest.mark.parametrize(
+    ("victim", "writers"),
+    [("writer", 1), ("writer", 2), ("reader", 1), ("proxy", 1), ("nats-server", 2)],
+)
+async def test_kill_9_under_load_loses_and_doubles_nothing(
+    stack: Stack, victim: str, writers: int
+) -> None:
+    stack.configure(EWALLET_PROXIES="2", EWALLET_WRITERS=str(writers)).start()
     bank = Bank(stack.url)
     timeout = aiohttp.ClientTimeout(total=30)
     connector = aiohttp.TCPConnector(limit=CLIENTS)

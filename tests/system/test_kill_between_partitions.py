@@ -32,11 +32,13 @@ RECEIVING = (Step.CREDIT, Step.CONFIRM_CREDIT, Step.COMMIT_CREDIT)
 Name = tuple[str, str]
 
 
-@pytest.mark.parametrize("victim", ["writer", "nats-server"])
+@pytest.mark.parametrize(("victim", "writers"), [("writer", 1), ("writer", 3), ("nats-server", 1)])
 async def test_kill_9_between_partitions_loses_and_doubles_nothing(
-    stack: Stack, victim: str
+    stack: Stack, victim: str, writers: int
 ) -> None:
-    stack.configure(EWALLET_PROXIES="2", EWALLET_PARTITIONS=str(PARTITIONS)).start()
+    stack.configure(
+        EWALLET_PROXIES="2", EWALLET_PARTITIONS=str(PARTITIONS), EWALLET_WRITERS=str(writers)
+    ).start()
     bank = Bank(stack.url, tuple(WAYS))
     timeout = aiohttp.ClientTimeout(total=30)
     connector = aiohttp.TCPConnector(limit=CLIENTS)

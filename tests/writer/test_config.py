@@ -19,6 +19,13 @@ def test_when_snapshots_are_due_can_be_set() -> None:
     assert set_both == SnapshotRule(events=1, seconds=86_400)
 
 
+def test_a_writer_has_a_name_that_can_be_a_files() -> None:
+    assert read_writer_settings(LEAST).name == "writer"
+    assert read_writer_settings(LEAST | {"EWALLET_WRITER_NAME": "w-2"}).name == "w-2"
+    with pytest.raises(Unfit, match="EWALLET_WRITER_NAME must match"):
+        read_writer_settings(LEAST | {"EWALLET_WRITER_NAME": "../x"})
+
+
 @pytest.mark.parametrize("name", ["EWALLET_SNAPSHOT_EVENTS", "EWALLET_SNAPSHOT_S"])
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "1_0", "9999999999999"])
 def test_a_bad_value_is_refused_by_its_name(name: str, value: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -53,16 +53,17 @@ class Wallet:
                 broker, settings, SLOTS, name, stack, led=[0], snapshot_rule=rule
             )
             (writer,) = writers.partitions
-            run = asyncio.create_task(writer.run())
-            reigning = asyncio.create_task(writer.reigning.wait())
+            tasks: list[asyncio.Task[Any]] = [asyncio.create_task(work) for work in writers.works()]
+            tasks.append(asyncio.create_task(writer.reigning.wait()))
             async with asyncio.timeout(DEADLINE_S):
-                await asyncio.wait([run, reigning], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             try:
                 yield writer
+                await writers.leading.leave()
             finally:
-                for task in (run, reigning):
+                for task in tasks:
                     task.cancel()
-                await asyncio.gather(run, reigning, return_exceptions=True)
+                await asyncio.gather(*tasks, return_exceptions=True)
                 await broker.close()
 
     async def broker(self) -> NatsBroker:

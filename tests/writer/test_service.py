@@ -38,6 +38,7 @@ from runtime.process import Unfit
 from writer.config import SNAPSHOT_RULE_DEFAULT, SnapshotRule
 from writer.core.idempotency import FINGERPRINT_KEY_BYTES
 from writer.core.partition import Partition
+from writer.service.leading import Mandate
 from writer.service.party import PartyWriter
 from writer.service.snapshots import OneAtATime, Snapshots
 from writer.service.steps import StepSender
@@ -61,6 +62,9 @@ class World:
         """The writer that was started last."""
         self._folder = folder
         self._requests = count(1)
+        self.mandates: dict[str, Mandate] = {}
+        """By the writer's name."""
+        self.came_free = asyncio.Event()
 
     @asynccontextmanager
     async def writer(
@@ -69,7 +73,9 @@ class World:
         connection: MemoryBroker | None = None,
         rule: SnapshotRule = SNAPSHOT_RULE_DEFAULT,
     ) -> AsyncIterator[asyncio.Task[None]]:
-        """A running writer; the task is its run."""
+        """A running writer with a mandate; the task is its run."""
+        mandate = self.mandates[name] = Mandate(lambda: self._note_change(name))
+        mandate.grant()
         with self._witness(name) as witness:
             broker = connection or self.server.connect()
             steps = StepSender(broker, f"{name}-steps")
@@ -80,6 +86,7 @@ class World:
                 partial(Partition, 0, self.slots),
                 steps=steps,
                 turns=Turns(),
+                mandate=mandate,
                 writer_id=name,
                 witness=witness,
                 snapshots=snapshots,
@@ -93,6 +100,10 @@ class World:
             for each in (task, reigning, sending):
                 each.cancel()
             await asyncio.gather(task, reigning, sending, return_exceptions=True)
+
+    def _note_change(self, name: str) -> None:
+        if not self.mandates[name].is_used:
+            self.came_free.set()
 
     @contextmanager
     def _witness(self, name: str) -> Iterator[Witness]:
@@ -233,18 +244,39 @@ async def test_a_writer_that_was_disconnected_rebuilds_and_loses_nothing(world: 
         await world.until(TransferCompleted, 2)
 
 
-async def test_a_deposed_writer_stops_and_moves_no_more_money(world: World) -> None:
-    async with world.writer("old") as old:
+async def test_a_deposed_writer_leads_no_more_until_it_gets_a_new_mandate(world: World) -> None:
+    async with world.writer("old"):
         await world.send(*OPENINGS)
         await world.until(AccountOpened, 2)
         async with world.writer("new"):
             await world.send(transfer("t1"))
             await world.until(TransferCompleted, 1)
-            with pytest.raises(Unfit, match="newer writer, new"):
-                async with asyncio.timeout(DEADLINE_S):
-                    await old
-    completed = [event for event in world.events() if isinstance(event, TransferCompleted)]
-    assert len(completed) == 1
+            async with asyncio.timeout(DEADLINE_S):
+                await world.mandates["old"].withdrawn.wait()
+            await world.send(transfer("t2"))
+            await world.until(TransferCompleted, 2)
+            assert world.frames()[-1].epoch == 2
+        assert world.mandates["old"].is_doubted
+        world.mandates["old"].grant()
+        await world.send(transfer("t3"))
+        await world.until(TransferCompleted, 3)
+    assert [frame.epoch for frame in world.frames()][-1] == 3
+
+
+async def test_a_withdrawn_mandate_ends_the_reign_when_what_was_out_has_landed(
+    world: World,
+) -> None:
+    async with world.writer("old"):
+        await world.send(*OPENINGS, transfer("t1"))
+        await world.until(AccountOpened, 2)
+        world.mandates["old"].withdraw()
+        async with asyncio.timeout(DEADLINE_S):
+            await world.came_free.wait()
+        before = len(world.frames())
+        await world.send(transfer("t2"))
+        async with world.writer("new"):
+            await world.until(TransferCompleted, 2)
+        assert {frame.epoch for frame in world.frames()[before:]} == {2}
 
 
 async def test_a_journal_shorter_than_its_witness_is_refused_and_left_alone(world: World) -> None:

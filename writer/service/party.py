@@ -1,8 +1,8 @@
 """The loop of one party: drain the queue, decide, append, notice what became of it.
 
     queue ─▶ [decide] ─▶ append ─▶ (in flight) ─▶ acknowledged ─▶ witness ─▶ steps to others
-                ▲                       │ refused, unknown, disconnected
-                └── rebuild ◀───────────┘ stop, forget, rebuild from the journal
+                ▲                       │ refused, unknown, disconnected; or the mandate withdrawn
+                └── stand by ◀──────────┘ stop, forget, follow the journal until the next mandate
 
 State runs ahead of the journal by the frames in flight. If one of them fails, everything decided
 after it is void, so the whole machine is dropped and rebuilt from what is durable.
@@ -16,18 +16,18 @@ from contextlib import suppress
 from typing import Final, Generic, TypeVar
 
 from broker.port import Broker, BrokerFault, BrokerUnfit, Following, StoredMessage
-from broker.witness import Witness, Witnessed
-from contracts.chain import Tip, Unchained
-from contracts.frames import StepFrame, frame_hash
+from broker.witness import Witness
+from contracts.frames import StepFrame
 from contracts.limits import TICK_MS
 from contracts.parties import party_title
 from contracts.steps import Tick
-from contracts.subjects import journal_stream, journal_subject, queue_stream
-from runtime.process import Unfit
+from contracts.subjects import journal_subject, queue_stream
 from writer.core.machine import Decision, Machine, Position, QueuedFrame
 from writer.core.rules import Rules
+from writer.service.leading import Mandate
 from writer.service.queue import decoded_frame, next_group, queued_frames
 from writer.service.snapshots import Snapshots
+from writer.service.standby import Standby
 from writer.service.steps import StepSender
 from writer.service.turns import Turns
 
@@ -56,12 +56,13 @@ class PartyWriter(Generic[R]):
         *,
         steps: StepSender,
         turns: Turns,
+        mandate: Mandate,
         writer_id: str,
         witness: Witness,
         snapshots: Snapshots[R],
         fresh_key: Callable[[], bytes],
     ) -> None:
-        """Both makers are called when they are needed.
+        """The mandate says when to lead. Both makers are called when they are needed.
 
         `rules` makes the party's rules with no history, `fresh_key` FINGERPRINT_KEY_BYTES random
         bytes.
@@ -69,25 +70,28 @@ class PartyWriter(Generic[R]):
         self.party = party
         self._name = party_title(party)
         self._broker = broker
-        self._rules = rules
         self._writer_id = writer_id
         self._witness = witness
         self.snapshots = snapshots
         self._fresh_key = fresh_key
         self._steps = steps
         self._turns = turns
+        self._mandate = mandate
         self._machine: Machine[R] | None = None
-        """None while it is being rebuilt."""
+        """Of this reign; None while there is none."""
         self.epoch = 0
-        """Of the reign before, 0 before the first."""
+        """Of the newest reign here, 0 before the first."""
+        self._interrupted_epoch = 0
+        """Of that reign if a fault ended it, otherwise 0."""
         self._journal_sequence = 0
         """Stream sequence after which the next frame must come."""
         self.durable_sequence = 0
         """Of the last event known to be in the journal."""
         self._durable_stream_sequence = 0
         """Of the last frame known to be in the journal."""
-        self._unwitnessed: deque[Witnessed] = deque()
-        """The witnessed frames that a replay has not come to yet, in order."""
+        self._standby = Standby(
+            broker, party, rules, witness=witness, snapshots=snapshots, mandate=mandate
+        )
         self._queue: Following | None = None
         """The queue as this reign reads it."""
         self._in_flight: asyncio.Queue[tuple[Decision, asyncio.Future[int] | None]] = (
@@ -105,22 +109,34 @@ class PartyWriter(Generic[R]):
         self.reigning = asyncio.Event()
 
     async def run(self) -> None:
-        """Write until cancelled.
+        """Stand by, and write while there is a mandate, until cancelled.
 
-        Raise Unfit or BrokerUnfit if the journal can't be trusted or has another writer.
+        Raise Unfit or BrokerUnfit if the journal can't be trusted.
         """
         delay_s = _REBUILD_DELAY_S_FIRST
         while True:
             try:
-                await self._begin_reign()
+                machine, self._journal_sequence = await self._standby.until_mandate()
+                if not self._mandate.use():
+                    continue  # it was withdrawn while the last of the journal was read
+                if self._is_deposed(machine):
+                    _log.warning("%s has another writer's reign: it is claimed again", self._name)
+                    self._interrupted_epoch = 0
+                    self._mandate.doubt()
+                    continue
+                await self._begin_reign(machine)
                 delay_s = _REBUILD_DELAY_S_FIRST
                 await self._reign()
+                continue
             except BrokerUnfit:
                 raise
             except BrokerFault as fault:
                 _log.warning("%s: rebuilding after %r", self._name, fault)
+                if self.reigning.is_set():
+                    self._interrupted_epoch = self.epoch
             finally:
                 await self._end_reign()
+                self._mandate.give_back()
             await asyncio.sleep(delay_s)  # noqa: TID251  # a broken broker is given air
             delay_s = min(2 * delay_s, _REBUILD_DELAY_S_MAX)
 
@@ -134,11 +150,19 @@ class PartyWriter(Generic[R]):
         """Decisions that are not known to be durable yet."""
         return self._in_flight.qsize()
 
+    async def settled(self) -> None:
+        """Return once this party is led here, or elsewhere and could be taken over at once."""
+        await self._mandate.was_ready.wait()
+        here = asyncio.ensure_future(self.reigning.wait())
+        elsewhere = asyncio.ensure_future(self._mandate.elsewhere.wait())
+        await asyncio.wait({here, elsewhere}, return_when=asyncio.FIRST_COMPLETED)
+        here.cancel()
+        elsewhere.cancel()
+
     # --- a reign begins and ends ---
 
-    async def _begin_reign(self) -> None:
-        self._machine = machine = await self._rebuild()
-        self._refuse_if_deposed(machine)
+    async def _begin_reign(self, machine: Machine[R]) -> None:
+        self._machine = machine
         # Before the epoch: a reign that can't read its queue must leave no trace in the journal.
         self._queue = await self._follow_queue(machine.position)
         opened = machine.open_epoch(self._writer_id, self._fresh_key())
@@ -148,7 +172,7 @@ class PartyWriter(Generic[R]):
         # By the queue: what the tip's time is from may be long ago.
         for each in opened.outgoing:
             self._steps.send_by_queue(each.party, [each.message])
-        self.epoch = machine.tip.epoch
+        self.epoch, self._interrupted_epoch = machine.tip.epoch, 0
         self._room = asyncio.Semaphore(_FRAMES_IN_FLIGHT_MAX)
         self._has_unfinished.set()
         self._steps.local[self.party] = self._arrive
@@ -161,16 +185,13 @@ class PartyWriter(Generic[R]):
             machine.rules.unfinished_count,
         )
 
-    def _refuse_if_deposed(self, machine: Machine[R]) -> None:
-        if self.epoch and machine.reigning_writer_id != self._writer_id:
-            raise Unfit(
-                f"{self._name} has a newer writer, {machine.reigning_writer_id} "
-                f"(epoch {machine.tip.epoch}; this one's was {self.epoch}). Run one writer for "
-                "each partition."
-            )
+    def _is_deposed(self, machine: Machine[R]) -> bool:
+        """Whether another reigned after a reign that a fault ended: then the mandate may be old."""
+        is_over = 0 < self._interrupted_epoch < machine.tip.epoch
+        return is_over and machine.reigning_writer_id != self._writer_id
 
     async def _reign(self) -> None:
-        """Decide and notice acknowledgements, until one of them fails.
+        """Decide and notice acknowledgements, until one of them fails or the mandate ends.
 
         Not a TaskGroup: that forgets, in Python 3.11, that it was cancelled in the very turn in
         which one of its tasks failed, and the process would go on writing after its end.
@@ -183,15 +204,25 @@ class PartyWriter(Generic[R]):
             self.snapshots.run(self._take_snapshot_if_due),
         )
         tasks = [asyncio.create_task(work) for work in works]
+        ending = asyncio.create_task(self._finish_when_withdrawn())
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*tasks, ending], return_when=asyncio.FIRST_COMPLETED)
         finally:
+            is_finished = ending.done()
+            ending.cancel()
             for task in tasks:
                 task.cancel()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
         faults = [each for each in ended if isinstance(each, Exception)]
+        if is_finished and not faults:
+            return
         # A bug or a refusal beside a broken connection is what counts.
         raise min(faults, key=_is_curable, default=BrokerFault("the queue is read no more"))
+
+    async def _finish_when_withdrawn(self) -> None:
+        """Return when the mandate is withdrawn and what was out has landed: the room is taken."""
+        await self._mandate.withdrawn.wait()
+        await self._room.acquire()
 
     async def _end_reign(self) -> None:
         """Forget everything that was decided and is not known to be durable."""
@@ -208,80 +239,6 @@ class PartyWriter(Generic[R]):
             if acknowledged is None or acknowledged.cancel() or acknowledged.cancelled():
                 continue
             acknowledged.exception()  # looked at, or asyncio complains: one ended the reign
-
-    # --- recovery ---
-
-    async def _rebuild(self) -> Machine[R]:
-        """A machine that is where the journal is: a snapshot and what follows it, or all of it."""
-        recovered = await self.snapshots.restore(lambda: Machine(self.party, self._rules()))
-        machine, after = recovered.machine, recovered.after
-        newest = [] if self._witness.newest is None else [self._witness.newest]
-        self._unwitnessed = deque(sorted([*recovered.contradicted, *newest]))
-        await self._compare_earlier_witnesses(machine.tip)
-        stream = journal_stream(self.party)
-        last = (await self._broker.stream_state(stream)).last_sequence
-        self._journal_sequence = 0 if after is None else after.sequence
-        if last > self._journal_sequence:
-            following = await self._broker.follow(stream, after=after)
-            try:
-                async for messages in following:
-                    self._replay(machine, messages)
-                    if self._journal_sequence >= last:
-                        break
-            finally:
-                await following.close()
-        machine.rules.check()
-        if self._unwitnessed:
-            self._refuse_missing(machine.tip.sequence, self._unwitnessed[-1].sequence)
-        return machine
-
-    def _replay(self, machine: Machine[R], messages: list[StoredMessage]) -> None:
-        for message in messages:
-            link = machine.replay(message.data)
-            self._journal_sequence = message.sequence
-            while self._unwitnessed and machine.tip.sequence >= self._unwitnessed[0].sequence:
-                self._compare_with_witness(machine.tip, self._unwitnessed.popleft())
-            if isinstance(link, Unchained):
-                _log.error(
-                    "%s: journal message %s does not count: %s",
-                    self._name,
-                    message.sequence,
-                    link.why,
-                )
-
-    async def _compare_earlier_witnesses(self, tip: Tip) -> None:
-        """Those before a snapshot's tip are not replayed: their frames must be in their places."""
-        while self._unwitnessed and self._unwitnessed[0].sequence <= tip.sequence:
-            witnessed = self._unwitnessed.popleft()
-            message = await self._broker.stored_message(
-                journal_stream(self.party), witnessed.stream_sequence
-            )
-            if message is None or frame_hash(message.data) != witnessed.hash:
-                self._refuse_history(witnessed.sequence)
-
-    def _compare_with_witness(self, tip: Tip, witnessed: Witnessed) -> None:
-        """The journal has reached the witnessed sequence: it must be the same history."""
-        if (tip.sequence, tip.hash) != (witnessed.sequence, witnessed.hash):
-            self._refuse_history(witnessed.sequence)
-
-    def _refuse_history(self, sequence: int) -> None:
-        raise Unfit(
-            f"{self._name}: the journal holds another history than the one "
-            f"that was durable at sequence {sequence}. {self._what_to_do()}"
-        )
-
-    def _refuse_missing(self, last: int, durable: int) -> None:
-        raise Unfit(
-            f"{self._name}: the journal ends at sequence {last}, but sequence "
-            f"{durable} was durable. Sequences {last + 1} to {durable} are missing. "
-            f"{self._what_to_do()}"
-        )
-
-    def _what_to_do(self) -> str:
-        return (
-            "Nothing was written. Stop the broker, keep a copy of its store, and restore stream "
-            f"{journal_stream(self.party)} from a copy that has them."
-        )
 
     # --- the hot path ---
 
@@ -327,9 +284,9 @@ class PartyWriter(Generic[R]):
         """Decide all that has come while earlier frames were out, and send its frame."""
         assert self._machine is not None
         while True:
-            await self._room.acquire()
             await self._arrived.wait()
             await self._turns.join()
+            await self._room.acquire()
             group = next_group(self._gathered)
             if not self._gathered:
                 self._arrived.clear()

@@ -1,0 +1,112 @@
+"""Leases and dealing: who leads which party, as every writer works it out for itself."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from writer.core.leases import LEASE_MS, LEASE_RENEWED_MS, NOBODY, Leases, deal
+
+PARTIES = range(4)
+COORDINATOR = 1024
+ALL = [*PARTIES, COORDINATOR]
+
+writers = st.sets(st.sampled_from("abcdefg"), min_size=1)
+owners = st.dictionaries(st.sampled_from(ALL), st.sampled_from("abcdefgxyz"))
+
+
+@given(writers, owners)
+def test_parties_are_dealt_evenly_to_those_who_live(
+    living: set[str], leaders: dict[int, str]
+) -> None:
+    dealt = deal(dict.fromkeys(living, ALL), leaders)
+    assert sorted(dealt) == sorted(ALL)
+    load = Counter(dict.fromkeys(living, 0))
+    load.update(dealt.values())
+    assert set(load) == living
+    assert max(load.values()) - min(load.values()) <= 1
+
+
+@given(writers, owners)
+def test_nothing_moves_that_need_not(living: set[str], leaders: dict[int, str]) -> None:
+    dealt = deal(dict.fromkeys(living, ALL), leaders)
+    assert deal(dict.fromkeys(living, ALL), dealt) == dealt
+    most = -(-len(ALL) // len(living))
+    led = Counter(leader for leader in leaders.values() if leader in living)
+    moved = sum(dealt[party] != leader for party, leader in leaders.items() if leader in living)
+    least = len(ALL) // len(living)
+    too_many = sum(max(0, count - most) for count in led.values())
+    too_few = sum(max(0, least - count) for count in (led[writer_id] for writer_id in living))
+    assert moved <= max(too_many, too_few)
+
+
+@given(st.dictionaries(st.sampled_from("abc"), st.sets(st.sampled_from(ALL))), owners)
+def test_only_who_is_ready_takes_over(ready: dict[str, set[int]], leaders: dict[int, str]) -> None:
+    for party, writer_id in deal(ready, leaders).items():
+        assert party in ready[writer_id] or leaders[party] == writer_id
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_everybody_deals_alike_whatever_was_heard_first(order: str) -> None:
+    views = []
+    for own_id in "ab":
+        leases = Leases(own_id)
+        for writer_id in order:
+            leases.renewed(writer_id, ALL, 0)
+        views.append(leases.to_take())
+    assert sorted(views[0] + views[1]) == sorted(ALL)
+
+
+def test_a_writer_that_is_not_heard_any_more_is_dead_after_its_lease() -> None:
+    leases = Leases("b")
+    leases.renewed("a", ALL, 0)
+    leases.led(0, "a", 1)
+    leases.renewed("b", ALL, LEASE_RENEWED_MS)
+    leases.expire(LEASE_MS - 1)
+    assert 0 not in leases.to_take()
+    assert leases.next_end_ms == LEASE_MS
+    leases.expire(LEASE_MS)
+    assert leases.to_take() == ALL
+    assert leases.revision(0) == 1
+
+
+def test_a_writer_that_stops_is_followed_at_once() -> None:
+    leases = Leases("b")
+    for writer_id in "ab":
+        leases.renewed(writer_id, ALL, 0)
+    leases.led(0, "a", 7)
+    assert 0 not in leases.to_take()
+    leases.led(0, NOBODY, 8)
+    leases.ended("a")
+    assert 0 in leases.to_take()
+
+
+def test_who_joins_is_given_its_share_once_it_is_ready() -> None:
+    leases = Leases("a")
+    leases.renewed("a", ALL, 0)
+    for party in ALL:
+        leases.led(party, "a", 1)
+    leases.renewed("b", [], 0)
+    assert leases.to_hand_over() == {}
+    leases.renewed("b", ALL, 1)
+    assert leases.to_hand_over() == {0: "b", 1: "b"}
+
+
+def test_a_leader_that_is_not_ready_for_the_moment_stays() -> None:
+    leases = Leases("b")
+    leases.renewed("a", [], 0)
+    leases.renewed("b", ALL, 0)
+    for party in (0, 1):
+        leases.led(party, "a", 1)
+    assert leases.to_take() == [2, 3, COORDINATOR]
+
+
+def test_nothing_is_believed_of_lost_records() -> None:
+    leases = Leases("a")
+    leases.renewed("b", ALL, 0)
+    leases.led(0, "b", 9)
+    leases.lost()
+    leases.renewed("a", ALL, 0)
+    assert leases.to_take() == ALL
+    assert leases.revision(0) == 0

@@ -1,0 +1,169 @@
+"""Which writer leads which party: leases, and how parties are dealt to the writers that live.
+
+Leadership is for liveness only. Two writers may both believe for a moment that they lead a party;
+what keeps money safe then is the journal's chain (contracts.chain), never a lease.
+
+All writers see the same records in the same order and deal by the same rule, so they agree without
+talking. Times are of one's own monotonic clock, in ms: nobody compares clocks.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+LEASE_RENEWED_MS: Final = 200
+LEASE_MS: Final = 700
+"""A writer whose renewal was not heard for so long is taken for dead. Three may get lost."""
+
+NOBODY: Final = ""
+
+_WORTH_A_MOVE: Final = 2
+"""Parties that one writer leads more than another: with one more the two would only swap."""
+
+
+class _Lease(Struct):
+    """A writer that lives."""
+
+    ready: frozenset[int]
+    """The parties whose journal it has read to the end: it could lead them at once."""
+    ends_at_ms: int
+
+
+class _Leader(Struct, frozen=True):
+    """Who leads a party."""
+
+    writer_id: str
+    revision: int
+    """Of the record that says so: who changes it must name it."""
+
+
+_UNLED: Final = _Leader(NOBODY, 0)
+
+
+class Leases:
+    """What one writer has heard of all leases."""
+
+    def __init__(self, own_id: str) -> None:
+        self._own_id = own_id
+        self._leases: dict[str, _Lease] = {}
+        self._leaders: dict[int, _Leader] = {}
+        self._promised: dict[int, str] = {}
+        """To whom this writer will hand over what it still leads: dealt with as if it were done."""
+
+    # --- what was heard ---
+
+    def renewed(self, writer_id: str, ready: Collection[int], now_ms: int) -> None:
+        """A writer lives, and is ready for some parties."""
+        self._leases[writer_id] = _Lease(frozenset(ready), now_ms + LEASE_MS)
+
+    def ended(self, writer_id: str) -> None:
+        """A writer stopped of its own will."""
+        self._leases.pop(writer_id, None)
+
+    def led(self, party: int, writer_id: str, revision: int) -> None:
+        """A party is led by a writer, or by NOBODY."""
+        self._leaders[party] = _Leader(writer_id, revision)
+        self._promised.pop(party, None)
+
+    def lost(self) -> None:
+        """The records are gone with their server: they are heard anew, as far as they are left."""
+        self._leases.clear()
+        self._leaders.clear()
+        self._promised.clear()
+
+    def expire(self, now_ms: int) -> None:
+        """Let time pass."""
+        over = [name for name, lease in self._leases.items() if lease.ends_at_ms <= now_ms]
+        for writer_id in over:
+            del self._leases[writer_id]
+
+    # --- what follows ---
+
+    @property
+    def next_end_ms(self) -> int | None:
+        """When the next lease ends unless it is renewed."""
+        return min((lease.ends_at_ms for lease in self._leases.values()), default=None)
+
+    @property
+    def living(self) -> Collection[str]:
+        """The writers whose leases have not ended."""
+        return self._leases.keys()
+
+    @property
+    def leaders(self) -> Mapping[int, str]:
+        """The leader of each party that has one that lives."""
+        return {
+            party: leader.writer_id
+            for party, leader in self._leaders.items()
+            if leader.writer_id in self._leases
+        }
+
+    def leads(self, party: int) -> bool:
+        """Whether this writer is named as the party's leader."""
+        return self._leaders.get(party, _UNLED).writer_id == self._own_id
+
+    def revision(self, party: int) -> int:
+        """Of the record that names the party's leader, 0 if there is none."""
+        return self._leaders.get(party, _UNLED).revision
+
+    def to_take(self) -> list[int]:
+        """The parties that are dealt to this writer and that nobody leads who lives."""
+        leaders = self.leaders
+        return [
+            party
+            for party, writer_id in self._dealt().items()
+            if writer_id == self._own_id and party not in leaders
+        ]
+
+    def to_hand_over(self) -> dict[int, str]:
+        """The parties that this writer leads and that are dealt to another, and to whom.
+
+        They count as the other's from now on.
+        """
+        self._promised |= {
+            party: writer_id
+            for party, writer_id in self._dealt().items()
+            if writer_id != self._own_id and self.leads(party)
+        }
+        return dict(self._promised)
+
+    def _dealt(self) -> dict[int, str]:
+        ready = {writer_id: lease.ready for writer_id, lease in self._leases.items()}
+        return deal(ready, {**self.leaders, **self._promised})
+
+
+def deal(ready: Mapping[str, Collection[int]], leaders: Mapping[int, str]) -> dict[int, str]:
+    """Give each party a writer that lives: evenly, and moving as few as that takes.
+
+    ready says for which parties each writer that lives is ready, leaders who leads now. A leader
+    keeps what it leads, ready or not, unless that is two more than another could take over. A
+    party for which nobody is ready is not dealt.
+    """
+    load = dict.fromkeys(sorted(ready), 0)
+    dealt: dict[int, str] = {}
+    for party, leader in sorted(leaders.items()):
+        if leader in load:
+            dealt[party] = leader
+            load[leader] += 1
+    for party in sorted(set().union(*ready.values()) - dealt.keys()):
+        takers = [writer_id for writer_id in load if party in ready[writer_id]]
+        dealt[party] = taker = min(takers, key=load.__getitem__)
+        load[taker] += 1
+    while (move := _evening_move(ready, load, dealt)) is not None:
+        party, taker = move
+        load[dealt[party]] -= 1
+        load[taker] += 1
+        dealt[party] = taker
+    return dealt
+
+
+def _evening_move(
+    ready: Mapping[str, Collection[int]], load: Mapping[str, int], dealt: Mapping[int, str]
+) -> tuple[int, str] | None:
+    """A party and who should have it instead, so that loads differ by less; None: they are even."""
+    for taker in sorted(load, key=load.__getitem__):
+        for party, giver in sorted(dealt.items(), key=lambda each: (-load[each[1]], each[0])):
+            if load[giver] - load[taker] >= _WORTH_A_MOVE and party in ready[taker]:
+                return party, taker
+    return None
