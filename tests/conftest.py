@@ -1,0 +1,25 @@
+"""What tests of several packages share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from reader.config import DatabaseAddress
+from tests.postgresql_server import PostgresqlServer
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgresqlServer]:
+    """A server that nobody may harm."""
+    server = PostgresqlServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.end()
+
+
+@pytest.fixture
+def database(postgresql_server: PostgresqlServer) -> DatabaseAddress:
+    """An empty database."""
+    return postgresql_server.new_database()
