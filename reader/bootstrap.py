@@ -176,8 +176,7 @@ def _opened(
     """The partitions of these stores; at the end everything is flushed and closed."""
     with ExitStack() as stack:
         stores = stack.enter_context(opening)
-        writing = ThreadPoolExecutor(len(stores.by_partition), "storing")
-        stack.enter_context(writing)
+        writing = stack.enter_context(ThreadPoolExecutor(stores.writing_threads, "storing"))
         # Entered after the stores, so that nobody reads any more when they are closed.
         past = stack.enter_context(ThreadPoolExecutor(stores.reading_threads, "past"))
         threads = Threads(writing, past, past if stores.is_remote else None)

@@ -20,6 +20,17 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
 
 
 @pytest.fixture
+def own_server() -> Iterator[PostgresqlServer]:
+    """A server to be harmed."""
+    server = PostgresqlServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.end()
+
+
+@pytest.fixture
 def database(postgresql_server: PostgresqlServer) -> DatabaseAddress:
     """An empty database."""
     return postgresql_server.new_database()

@@ -16,6 +16,8 @@ class OpenStores(Struct, frozen=True):
     by_partition: dict[int, ReadStore]
     names: dict[int, str]
     """By partition, for the operator."""
+    writing_threads: int
+    """How many partitions may write at a time."""
     reading_threads: int
     """How many threads may read the past at a time."""
     is_remote: bool
@@ -31,4 +33,6 @@ def sqlite_stores(paths: Mapping[int, Path]) -> Iterator[OpenStores]:
             for number, path in paths.items()
         }
         names = {number: str(path) for number, path in paths.items()}
-        yield OpenStores(stores, names, reading_threads=1, is_remote=False)
+        yield OpenStores(
+            stores, names, writing_threads=len(stores), reading_threads=1, is_remote=False
+        )

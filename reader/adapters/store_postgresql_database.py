@@ -23,7 +23,7 @@ SCHEMA: Final = "ewallet"
 READING_THREADS: Final = 4
 """Look-ups at a time, of all partitions together."""
 
-_WRITING_CONNECTIONS_MAX: Final = 8
+_WRITING_THREADS_MAX: Final = 8
 _CONNECT_S: Final = 3
 _BORROW_S: Final = 1.0
 """How long a statement waits for a connection before the database counts as away."""
@@ -83,13 +83,14 @@ class Database:
     ) -> None:
         """Raise StoreFault if the database can't be reached."""
         self.address = address
+        self.writing_threads = min(partition_count, _WRITING_THREADS_MAX)
         self._away_until = 0.0
         self._pool = ConnectionPool(
             conninfo_of(address),
             kwargs={"autocommit": True},
             configure=lambda connection: _configured(connection, schema),
             min_size=1,
-            max_size=READING_THREADS + min(partition_count, _WRITING_CONNECTIONS_MAX),
+            max_size=READING_THREADS + self.writing_threads,  # so none waits for another
             open=False,
             reconnect_timeout=_RECONNECT_S,
             num_workers=2,

@@ -50,7 +50,9 @@ def try_lock(connection: Connection, key: int) -> bool:
 
 def _provide_schema(connection: Connection, schema: str) -> None:
     # IF NOT EXISTS would want the right to make one even where the owner of the database did.
-    found = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()
+    found = connection.execute(
+        "SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)
+    ).fetchone()
     if found is None:
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
 

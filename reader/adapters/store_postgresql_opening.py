@@ -23,4 +23,10 @@ def postgresql_stores(
             number: PostgresqlReadStore(database, number) for number in numbers
         }
         names = dict.fromkeys(numbers, str(address))
-        yield OpenStores(stores, names, reading_threads=READING_THREADS, is_remote=True)
+        yield OpenStores(
+            stores,
+            names,
+            writing_threads=database.writing_threads,
+            reading_threads=READING_THREADS,
+            is_remote=True,
+        )

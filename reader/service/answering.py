@@ -8,6 +8,7 @@ store across a network; in a file they are looked up in place, which is quicker 
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import Final, TypeVar, assert_never
 
@@ -53,6 +54,9 @@ _log = logging.getLogger(__name__)
 QUERY_WAIT_S: Final = 5.0
 """How long a query waits for a sequence that this reader has not reached."""
 
+LOOKUPS_MAX: Final = 1_024
+"""Of one partition, in threads or waiting for one."""
+
 _T = TypeVar("_T")
 
 
@@ -76,6 +80,7 @@ class Answering:
         self._present = present
         self._past = past
         self._threads = threads
+        self._looking = 0
         self._awaited: dict[Name, list[asyncio.Future[None]]] = {}
 
     async def answer_bytes(self, data: bytes) -> bytes:
@@ -299,13 +304,28 @@ class Answering:
         return True
 
     async def _in_thread(self, step: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads.past, step)
+        return await self._in(self._threads.past, step)
 
     async def _in_present(self, look: Callable[[], _T]) -> _T:
         """Look something up in the present history, in place if that is quick."""
         if self._threads.names is None:
             return look()
-        return await asyncio.get_running_loop().run_in_executor(self._threads.names, look)
+        return await self._in(self._threads.names, look)
+
+    async def _in(self, threads: Executor, look: Callable[[], _T]) -> _T:
+        """Run in a thread. Raise StoreFault if so many wait that the store must be stuck."""
+        if self._looking >= LOOKUPS_MAX:
+            raise StoreFault(f"{self._looking} look-ups wait for the store")
+        looking = asyncio.get_running_loop().run_in_executor(threads, look)
+        self._looking += 1
+        looking.add_done_callback(self._looked)
+        # Shielded: whoever gives up waiting leaves it in the queue, where it still counts.
+        return await asyncio.shield(looking)
+
+    def _looked(self, looking: asyncio.Future[_T]) -> None:
+        self._looking -= 1
+        if not looking.cancelled():
+            looking.exception()  # seen, also if nobody waits any more
 
     def _missing(self, missing: Missing) -> NotFound:
         return NotFound(self._partition, self._projection.cursor.tip.sequence, missing)

@@ -9,7 +9,7 @@ class Threads(Struct, frozen=True):
     """The executors of one reader, for all its partitions together."""
 
     writing: Executor
-    """As many threads as partitions: each writes one group at a time."""
+    """Each partition writes one group at a time."""
     past: Executor
     """One thread, unless the store's readings may be used by several."""
     names: Executor | None

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import traceback
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final, TypeVar
@@ -232,17 +232,6 @@ async def test_readers_that_start_at_once_make_the_tables_once(database: Databas
     await asyncio.gather(*(asyncio.to_thread(migrate, database) for _ in range(6)))
     with connected(database) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("1",)]
-
-
-@pytest.fixture
-def own_server() -> Iterator[PostgresqlServer]:
-    """A server to be harmed."""
-    server = PostgresqlServer()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.end()
 
 
 async def _refused(folder: Path, database: DatabaseAddress) -> None:

@@ -1,7 +1,9 @@
 """Several readers, one database: whoever stores what, it ends as if one had."""
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import count
 from random import Random
 from typing import Final
@@ -12,6 +14,11 @@ from hypothesis import strategies as st
 
 from contracts.chain import Tip
 from contracts.events import TransferCompleted
+from reader.adapters.store_postgresql import PostgresqlReadStore
+from reader.adapters.store_postgresql_database import Database, connected
+from reader.adapters.store_postgresql_migrating import migrate
+from reader.adapters.store_postgresql_rebuild import BUILDING, rebuilding
+from reader.config import DatabaseAddress
 from reader.ports import StoreMovedBack, StoreUnfit
 from tests.reader.desk import PostgresqlPlace, StoreDesk
 from tests.reader.histories import busy_writer, written, written_frames
@@ -20,6 +27,7 @@ from tests.reader.journal_writer import Writer
 pytestmark = pytest.mark.server
 
 READERS: Final = 3
+DEADLINE_S: Final = 20.0
 
 _partitions = count(1)
 """Each example has one of its own, in the same tables."""
@@ -142,6 +150,32 @@ def test_a_database_that_went_back_in_time_is_not_written_over_a_gap(
     assert postgresql_place.dump() == whole.dump()
 
 
+def test_who_waits_to_write_while_a_rebuild_ends_writes_into_the_new_rows(
+    database: DatabaseAddress, postgresql_place: PostgresqlPlace, whole_place: PostgresqlPlace
+) -> None:
+    """Its statements are prepared by then, for tables that are replaced under it."""
+    writer = busy_writer(100)
+    _store_all(whole_place, writer)
+    desk = StoreDesk(postgresql_place.open())
+    for frame in writer.frames[:-1]:
+        desk.take(frame)
+        desk.store_pending()
+    with ThreadPoolExecutor(1) as threads, rebuilding(database) as rebuild:
+        migrate(database, schema=BUILDING)
+        with closing(Database(database, 1, schema=BUILDING)) as tables:
+            rebuilt = StoreDesk(PostgresqlReadStore(tables, 0))
+            rebuilt.take_all(writer.frames[:-1])
+            rebuilt.store_pending()
+        assert rebuild.hold_writers() == {0: len(writer.frames) - 1}
+        desk.take(writer.frames[-1])
+        waiting = threads.submit(desk.store_pending)
+        _await_a_waiting_writer(database)
+        rebuild.switch()
+        waiting.result()
+    _check_seen(desk, writer)
+    assert postgresql_place.dump() == whole_place.dump()
+
+
 @pytest.fixture
 def whole_place(postgresql_place: PostgresqlPlace) -> PostgresqlPlace:
     """Where one reader stores alone."""
@@ -159,6 +193,14 @@ def _store_frame_by_frame(place: PostgresqlPlace, writer: Writer) -> None:
     for frame in writer.frames:
         desk.take(frame)
         desk.store_pending()
+
+
+def _await_a_waiting_writer(database: DatabaseAddress) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    with connected(database) as db:
+        while not db.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 def _restarted(place: PostgresqlPlace, writer: Writer) -> StoreDesk:
