@@ -71,12 +71,12 @@ class PostgresqlServer:
 
     def restart(self) -> None:
         """As an administrator does, who waits for nobody."""
-        self._stop()
+        self._stop(signal.SIGINT)
         self.start()
 
     def end(self) -> None:
         """Stop, whatever happened before, and remove everything."""
-        self._stop()
+        self._stop(signal.SIGQUIT)  # without a checkpoint that nobody will need
         shutil.rmtree(self._folder)
 
     def new_database(self) -> DatabaseAddress:
@@ -139,9 +139,9 @@ class PostgresqlServer:
             else:
                 return
 
-    def _stop(self) -> None:
+    def _stop(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.send_signal(number)
             self._process.wait(START_S_MAX)
 
 

@@ -79,7 +79,9 @@ class PostgresqlReadStore:
         with self._database.transaction() as db:
             stored = self._locked_cursor(db)
             self._check_same_journal(stored, group)
-            if stored.sequence < group.cursor.tip.sequence:
+            if stored.sequence == self._reached.sequence:
+                self._add(db, group)
+            elif stored.sequence < group.cursor.tip.sequence:
                 self._add(db, rest_of(group, stored.sequence))
         self._reached = group.cursor.tip
 
@@ -96,6 +98,7 @@ class PostgresqlReadStore:
         """See the port. The connections belong to the database."""
 
     def _load(self, db: Connection) -> Stored:
+        db.execute("SET LOCAL statement_timeout = 0")  # it reads and checks all accounts
         db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         # Held against a rebuild that would change the tables in between. It comes first: the
         # transaction's view of the rows begins with the first query behind it.

@@ -5,7 +5,7 @@ every statement names its tables without a schema and finds them anew when that 
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -32,7 +32,18 @@ _AWAY_S: Final = 0.5
 behind a database that is not there."""
 _RECONNECT_S: Final = 2.0
 """A connection that can't be made is given up after this; the next statement asks for another."""
+_VANISHED: Final[dict[str, str]] = {
+    "tcp_keepalives_idle": "5",  # seconds
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+}
+"""How the server notices that a reader's machine is gone; else its locks stay for hours."""
 _VERSION_MIN: Final = 13
+IDLE_MS_MAX: Final = 5_000
+"""A reader that is paused between two statements loses its transaction after this, and with it the
+lock on a cursor that others wait for; it tries again when it wakes."""
+STATEMENT_MS_MAX: Final = 15_000
+"""Likewise in the middle of a statement. The largest group takes some seconds."""
 
 
 def conninfo_of(address: DatabaseAddress) -> str:
@@ -61,7 +72,10 @@ def connected(address: DatabaseAddress, *, schema: str = SCHEMA) -> Connection:
     except psycopg.OperationalError as error:
         # Not chained: it says the same, and its traceback names what was connected with.
         raise refusal_of(error, conninfo, address) from None
-    _configured(connection, schema)
+    try:
+        _configure(connection, {"search_path": schema})
+    except psycopg.Error as error:
+        raise fault_of(error, address) from error
     return connection
 
 
@@ -85,10 +99,15 @@ class Database:
         self.address = address
         self.writing_threads = min(partition_count, _WRITING_THREADS_MAX)
         self._away_until = 0.0
+        bounded = {
+            "search_path": schema,
+            "idle_in_transaction_session_timeout": str(IDLE_MS_MAX),
+            "statement_timeout": str(STATEMENT_MS_MAX),
+        }
         self._pool = ConnectionPool(
             conninfo_of(address),
             kwargs={"autocommit": True},
-            configure=lambda connection: _configured(connection, schema),
+            configure=lambda connection: _configure(connection, bounded),
             min_size=1,
             max_size=READING_THREADS + self.writing_threads,  # so none waits for another
             open=False,
@@ -129,5 +148,6 @@ class Database:
             raise fault_of(error, self.address) from error
 
 
-def _configured(connection: Connection, schema: str) -> None:
-    connection.execute("SELECT set_config('search_path', %s, false)", (schema,))
+def _configure(connection: Connection, settings: Mapping[str, str]) -> None:
+    for name, value in {**_VANISHED, **settings}.items():
+        connection.execute("SELECT set_config(%s, %s, false)", (name, value))

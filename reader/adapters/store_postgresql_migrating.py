@@ -29,8 +29,8 @@ def migrate(address: DatabaseAddress, *, schema: str = SCHEMA) -> None:
     Raise StoreUnfit for a schema of a newer version, or if the user may not make one.
     """
     with connected(address, schema=schema) as connection:
-        check_server(connection, address)
         try:
+            check_server(connection, address)
             connection.execute("SELECT pg_advisory_lock(%s, %s)", (_ADVISORY, MIGRATING))
             _provide_schema(connection, schema)
             _upgrade(connection, address, schema)

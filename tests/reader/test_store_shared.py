@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from contracts.chain import Tip
 from contracts.events import TransferCompleted
+from reader.adapters import store_postgresql_database
 from reader.adapters.store_postgresql import PostgresqlReadStore
 from reader.adapters.store_postgresql_database import Database, connected
 from reader.adapters.store_postgresql_migrating import migrate
 from reader.adapters.store_postgresql_rebuild import BUILDING, rebuilding
 from reader.config import DatabaseAddress
-from reader.ports import StoreMovedBack, StoreUnfit
+from reader.ports import StoreFault, StoreMovedBack, StoreUnfit
 from tests.reader.desk import PostgresqlPlace, StoreDesk
 from tests.reader.histories import busy_writer, written, written_frames
 from tests.reader.journal_writer import Writer
@@ -174,6 +175,26 @@ def test_who_waits_to_write_while_a_rebuild_ends_writes_into_the_new_rows(
         waiting.result()
     _check_seen(desk, writer)
     assert postgresql_place.dump() == whole_place.dump()
+
+
+def test_a_reader_that_is_paused_while_it_writes_keeps_others_waiting_for_a_bounded_time(
+    database: DatabaseAddress, postgresql_place: PostgresqlPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here one that locked the cursor and does no more. It finds out when it goes on."""
+    monkeypatch.setattr(store_postgresql_database, "IDLE_MS_MAX", 300)
+    writer = busy_writer(30)
+    desk = StoreDesk(postgresql_place.open())
+    desk.take_all(writer.frames)
+
+    def pause_with_the_cursor_locked() -> None:
+        with closing(Database(database, 1)) as paused, paused.transaction() as db:
+            db.execute("SELECT * FROM cursors FOR UPDATE")
+            desk.store_pending()
+            db.execute("DELETE FROM cursors")
+
+    with pytest.raises(StoreFault):
+        pause_with_the_cursor_locked()
+    assert StoreDesk(postgresql_place.open()).stored.cursor.tip == writer.tip
 
 
 @pytest.fixture
