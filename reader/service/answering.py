@@ -316,7 +316,10 @@ class Answering:
         """Run in a thread. Raise StoreFault if so many wait that the store must be stuck."""
         if self._looking >= LOOKUPS_MAX:
             raise StoreFault(f"{self._looking} look-ups wait for the store")
-        looking = asyncio.get_running_loop().run_in_executor(threads, look)
+        try:
+            looking = asyncio.get_running_loop().run_in_executor(threads, look)
+        except RuntimeError as error:  # the threads have ended, and this reader with them
+            raise StoreFault("the reader stops") from error
         self._looking += 1
         looking.add_done_callback(self._looked)
         # Shielded: whoever gives up waiting leaves it in the queue, where it still counts.
