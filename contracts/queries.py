@@ -185,6 +185,10 @@ Answer = (
     NotFound | AccountAnswer | EntriesAnswer | TransferAnswer | CreditStepsAnswer | UnfinishedAnswer
 )
 
+NOT_NOW: Final = b""
+"""Instead of an answer: this reader can't look into its store just now. It decodes to none, so the
+question is asked again; another reader may answer it."""
+
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _QUERIES: Final[msgspec.msgpack.Decoder[Query]] = msgspec.msgpack.Decoder(Query)
 _ANSWERS: Final[msgspec.msgpack.Decoder[Answer]] = msgspec.msgpack.Decoder(Answer)

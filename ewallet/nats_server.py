@@ -60,7 +60,8 @@ def nats_program(
     return Program(
         name="nats-server",
         arguments=(str(binary), "--config", str(folder.nats_configuration)),
-        environment=dict(os.environ),
+        # The read store's setting holds a password, which is the reader's alone.
+        environment={name: os.environ[name] for name in os.environ if name != "EWALLET_READ_STORE"},
         log=folder.log("nats-server"),
         prepare=prepare,
         await_ready=await_ready,

@@ -166,7 +166,9 @@ def service_environment(plan: Plan, role: Role, inherited: Mapping[str, str]) ->
         "EWALLET_COORDINATION": plan.coordination,
         **({"EWALLET_INSECURE": "1"} if plan.insecure else {}),
     }
-    kept = {name: value for name, value in inherited.items() if name != "EWALLET_INSECURE"}
+    # The read store's setting holds a password, which is the reader's alone.
+    dropped = {"EWALLET_INSECURE"} | ({"EWALLET_READ_STORE"} if role is not Role.READER else set())
+    kept = {name: value for name, value in inherited.items() if name not in dropped}
     return kept | settled
 
 

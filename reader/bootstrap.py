@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from broker.port import Broker
 from broker.witness import Witness, witness_path
 from contracts.status import ReaderStatus, encode_status
 from contracts.subjects import status_subject
+from reader.adapters.opening import OpenStores, sqlite_stores
 from reader.adapters.store_folder import (
     building_file,
     locked,
@@ -22,11 +23,12 @@ from reader.adapters.store_folder import (
     promote,
     store_folder,
 )
-from reader.adapters.store_sqlite import SqliteReadStore
+from reader.config import DatabaseAddress, read_database_address
 from reader.ports import ReaderFault
 from reader.service.following import Follower
-from reader.service.partition import Partition, Threads, journal_end
+from reader.service.partition import Partition, journal_end
 from reader.service.results import ResultSender
+from reader.service.threads import Threads
 from runtime.process import lose, say_ready
 from runtime.settings import ServiceSettings, read_service_settings
 
@@ -39,31 +41,45 @@ _PROGRESS_STEPS: Final = 20
 async def serve(stop: asyncio.Event) -> None:
     """Read, on the settings of the environment, until `stop` is set."""
     settings = read_service_settings(os.environ)
+    database = read_database_address(os.environ)
     connecting = asyncio.ensure_future(_connect(settings))
     if not await _done_before(stop, connecting):
         return
     broker = connecting.result()
     try:
-        await serve_on(broker, settings, stop, say_ready)
+        await serve_on(broker, settings, stop, say_ready, database)
     finally:
         await broker.close()
 
 
 async def serve_on(
-    broker: Broker, settings: ServiceSettings, stop: asyncio.Event, ready: Callable[[], None]
+    broker: Broker,
+    settings: ServiceSettings,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+    database: DatabaseAddress | None = None,
 ) -> None:
     """Follow, push, store and answer until `stop` is set; then flush and close.
 
     `ready` is called once, when the journals are caught up with as they stood at the start.
     Raise ReaderUnfit, BrokerUnfit, WitnessDamaged or WitnessContradicted if a restart does not
-    help, in a group with whatever else failed.
+    help, in a group with whatever else failed. The store is in the database, or in files.
     """
-    folder = store_folder(settings.data_dir)
     numbers = range(settings.partition_count)
-    with locked(folder, "lock"):
-        paths = {number: present_file(folder, number) for number in numbers}
-        witnesses = {number: witness_path(settings.data_dir, number, _ROLE) for number in paths}
-        with _opened(paths, witnesses) as partitions:
+    witnesses = {number: witness_path(settings.data_dir, number, _ROLE) for number in numbers}
+    with ExitStack() as stack:
+        if database is None:
+            folder = store_folder(settings.data_dir)
+            stack.enter_context(locked(folder, "lock"))
+            stores = sqlite_stores({number: present_file(folder, number) for number in numbers})
+        else:
+            # Half a second of imports that a reader on SQLite would start later for.
+            from reader.adapters.store_postgresql_opening import (  # noqa: PLC0415  # see above
+                postgresql_stores,
+            )
+
+            stores = postgresql_stores(database, numbers)
+        with _opened(stores, witnesses) as partitions:
             await _run(broker, partitions, stop, ready)
 
 
@@ -73,16 +89,24 @@ async def rebuild(stop: asyncio.Event) -> None:
     Raise ReaderFault if it is stopped before the end: then nothing has changed.
     """
     settings = read_service_settings(os.environ)
-    if not await _done_before(stop, work := asyncio.ensure_future(_rebuild(settings))):
+    database = read_database_address(os.environ)
+    if not await _done_before(stop, work := asyncio.ensure_future(_rebuild(settings, database))):
         raise ReaderFault("stopped before the read store was rebuilt; the present one still counts")
     work.result()
-    _log.info("rebuilt; a reader that runs now takes the new read store at its next start")
+    _log.info(
+        "rebuilt; a reader that runs now takes the new read store at its next start"
+        if database is None
+        else "rebuilt; readers that run now use the new rows already"
+    )
 
 
-async def _rebuild(settings: ServiceSettings) -> None:
+async def _rebuild(settings: ServiceSettings, database: DatabaseAddress | None) -> None:
     broker = await _connect(settings)
     try:
-        await rebuild_on(broker, settings)
+        if database is None:
+            await rebuild_on(broker, settings)
+        else:
+            await rebuild_database_on(broker, settings, database)
     finally:
         await broker.close()
 
@@ -97,10 +121,36 @@ async def rebuild_on(broker: Broker, settings: ServiceSettings) -> None:
     numbers = range(settings.partition_count)
     with locked(folder, "rebuild.lock"):
         for number in numbers:
-            with _opened({number: building_file(folder, number)}, {}) as (partition,):
+            stores = sqlite_stores({number: building_file(folder, number)})
+            with _opened(stores, {}) as (partition,):
                 await _replay(broker, partition)
         for number in numbers:
             promote(folder, number)
+
+
+async def rebuild_database_on(
+    broker: Broker, settings: ServiceSettings, database: DatabaseAddress
+) -> None:
+    """Make the read store in a database anew, beside the present one.
+
+    Readers that run meanwhile go on; those that run at the end go over to the new rows, with a
+    pause in which they store nothing. Raise as `serve_on` does.
+    """
+    # As in serve_on.
+    from reader.adapters.store_postgresql_opening import (  # noqa: PLC0415  # see above
+        postgresql_stores,
+    )
+    from reader.adapters.store_postgresql_rebuild import (  # noqa: PLC0415  # see above
+        BUILDING,
+        rebuilding,
+    )
+
+    numbers = range(settings.partition_count)
+    with rebuilding(database) as rebuild:
+        stores = postgresql_stores(database, numbers, schema=BUILDING)
+        with _opened(stores, {}) as partitions:
+            await _replay_and_overtake(broker, partitions, rebuild.hold_writers)
+        rebuild.switch()
 
 
 async def _connect(settings: ServiceSettings) -> NatsBroker:
@@ -120,25 +170,25 @@ async def _done_before(stop: asyncio.Event, work: asyncio.Future[Any]) -> bool:
 
 
 @contextmanager
-def _opened(paths: Mapping[int, Path], witnesses: Mapping[int, Path]) -> Iterator[list[Partition]]:
-    """The partitions of these store files; at the end everything is flushed and closed."""
+def _opened(
+    opening: AbstractContextManager[OpenStores], witnesses: Mapping[int, Path]
+) -> Iterator[list[Partition]]:
+    """The partitions of these stores; at the end everything is flushed and closed."""
     with ExitStack() as stack:
-        writing = stack.enter_context(ThreadPoolExecutor(len(paths), "storing"))
-        stores = {
-            number: stack.enter_context(closing(SqliteReadStore(path, number)))
-            for number, path in paths.items()
-        }
+        stores = stack.enter_context(opening)
+        writing = stack.enter_context(ThreadPoolExecutor(stores.writing_threads, "storing"))
         # Entered after the stores, so that nobody reads any more when they are closed.
-        past = stack.enter_context(ThreadPoolExecutor(1, "past"))
+        past = stack.enter_context(ThreadPoolExecutor(stores.reading_threads, "past"))
+        threads = Threads(writing, past, past if stores.is_remote else None)
         yield [
             Partition(
                 number,
                 store,
-                Threads(writing, past),
+                threads,
                 witness=_witness(stack, witnesses.get(number)),
-                store_name=str(paths[number]),
+                store_name=stores.names[number],
             )
-            for number, store in stores.items()
+            for number, store in stores.by_partition.items()
         ]
 
 
@@ -202,6 +252,31 @@ async def _replay(broker: Broker, partition: Partition) -> None:
         await _tell_progress(partition, end)
         following.cancel()
         partition.storing.finish()
+
+
+async def _replay_and_overtake(
+    broker: Broker, partitions: list[Partition], hold_writers: Callable[[], dict[int, int]]
+) -> None:
+    """Project and store all journals, then go on until nobody's rows reach further.
+
+    hold_writers keeps others from writing and gives their stream sequences by partition.
+    """
+    ends = {each.number: await journal_end(broker, each.number) for each in partitions}
+    async with asyncio.TaskGroup() as tasks:
+        for each in partitions:
+            tasks.create_task(each.storing.run())
+        following = [
+            tasks.create_task(each.follower.run(broker, None, None)) for each in partitions
+        ]
+        for each in partitions:
+            await _tell_progress(each, ends[each.number])
+        present = await asyncio.to_thread(hold_writers)
+        for each in partitions:
+            await each.follower.position.reach(present.get(each.number, 0))
+        for task in following:
+            task.cancel()
+        for each in partitions:
+            each.storing.finish()
 
 
 async def _tell_progress(partition: Partition, end: int) -> None:

@@ -1,7 +1,9 @@
 """What the reader needs of a read store, and the faults that stop or slow it.
 
 ReaderFault         an operating failure
-└── StoreFault      writing failed now (disk full, …); nothing of it was written: try again
+├── StoreFault      it failed now (disk full, no database, …); try again: a group that was
+│                   written nevertheless is not written twice
+└── StoreMovedBack  the store lost what was written; a new process continues from its cursor
 ReaderUnfit         a restart does not cure it; the message says what to do
 ├── StoreUnfit      the read store is damaged or not ours
 └── JournalInDoubt  the journal is not the one that was projected before
@@ -10,7 +12,15 @@ ReaderUnfit         a restart does not cure it; the message says what to do
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from reader.core.rows import AccountRow, Cursor, Group, Name, RecordedRow, UnfinishedRow
+from reader.core.rows import (
+    AccountRow,
+    Cursor,
+    EntryRow,
+    Group,
+    Name,
+    RecordedRow,
+    UnfinishedRow,
+)
 from runtime.process import Fault, Unfit
 
 
@@ -19,7 +29,11 @@ class ReaderFault(Fault):
 
 
 class StoreFault(ReaderFault):
-    """The store could not write; it is as it was before."""
+    """The store can't be used now. What was written is there whole or not at all."""
+
+
+class StoreMovedBack(ReaderFault):
+    """Rows that were written are gone, as after a restore of a database from its backup."""
 
 
 class ReaderUnfit(Unfit):
@@ -47,10 +61,18 @@ class Stored(NamedTuple):
 
 
 class StoreReading(Protocol):
-    """Finds rows. One thread at a time may use it."""
+    """Finds rows. One thread at a time may use it. Everything raises StoreFault or StoreUnfit."""
 
     def row(self, sequence: int) -> RecordedRow | None:
         """The transfer, step or rejection of a sequence."""
+        ...
+
+    def rows(self, sequences: Sequence[int]) -> dict[int, RecordedRow]:
+        """The rows of those sequences that have one, by sequence."""
+        ...
+
+    def entries(self, account: int, newest: int, count: int) -> list[EntryRow]:
+        """At most so many entries of an account, from one of them back, newest first."""
         ...
 
     def sequence_named(self, name: Name, payer: int | None) -> int | None:
@@ -79,7 +101,11 @@ class StoreReading(Protocol):
 
 
 class ReadStore(Protocol):
-    """Keeps one partition's projection. All of it can be rebuilt from the journal."""
+    """Keeps one partition's projection. All of it can be rebuilt from the journal.
+
+    Several readers may share one, each with an object of its own: each writes all groups that it
+    projects, and what another wrote before is skipped.
+    """
 
     def load(self) -> Stored:
         """What was stored last: the cursor, and what is as of it.
@@ -89,7 +115,10 @@ class ReadStore(Protocol):
         ...
 
     def write(self, group: Group) -> None:
-        """Add a group and its cursor in one transaction. Raise StoreFault or StoreUnfit."""
+        """Add a group and its cursor in one transaction.
+
+        Raise StoreFault, StoreUnfit or StoreMovedBack.
+        """
         ...
 
     def tidy(self, *, at_once: bool = False) -> None:

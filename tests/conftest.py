@@ -1,6 +1,40 @@
-"""What holds for every test: none may fail because the machine was slow."""
+"""What tests of several packages share. None may fail because the machine was slow."""
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
+
+from reader.config import DatabaseAddress
+from tests.postgresql_server import PostgresqlServer
 
 settings.register_profile("without deadlines", deadline=None)
 settings.load_profile("without deadlines")
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgresqlServer]:
+    """A server that nobody may harm."""
+    server = PostgresqlServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.end()
+
+
+@pytest.fixture
+def own_server() -> Iterator[PostgresqlServer]:
+    """A server to be harmed."""
+    server = PostgresqlServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.end()
+
+
+@pytest.fixture
+def database(postgresql_server: PostgresqlServer) -> DatabaseAddress:
+    """An empty database."""
+    return postgresql_server.new_database()

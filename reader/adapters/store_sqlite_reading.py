@@ -1,13 +1,21 @@
 """Finds rows in the SQLite store, beside the thread that writes it."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from reader.adapters.store_sqlite_faults import fault_of
-from reader.core.rows import Group, Name, RecordedRow, RejectionRow, StepRow, TransferRow
+from reader.core.rows import (
+    EntryRow,
+    Group,
+    Name,
+    RecordedRow,
+    RejectionRow,
+    StepRow,
+    TransferRow,
+)
 
 
 @dataclass(slots=True)
@@ -47,6 +55,21 @@ class SqliteStoreReading:
             return StepRow._make(found)
         found = self._one("SELECT * FROM rejections WHERE sequence = ?", sequence)
         return None if found is None else RejectionRow._make(found)
+
+    def rows(self, sequences: Sequence[int]) -> dict[int, RecordedRow]:
+        """See the port."""
+        found = {sequence: self.row(sequence) for sequence in sequences}
+        return {sequence: row for sequence, row in found.items() if row is not None}
+
+    def entries(self, account: int, newest: int, count: int) -> list[EntryRow]:
+        """See the port."""
+        rows: list[EntryRow] = []
+        while newest and len(rows) < count:
+            row = self.row(newest)
+            assert isinstance(row, TransferRow | StepRow), f"sequence {newest} is an entry"
+            rows.append(row)
+            newest = row.previous(account)
+        return rows
 
     def sequence_named(self, name: Name, payer: int | None) -> int | None:
         """See the port."""

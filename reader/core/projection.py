@@ -26,6 +26,7 @@ from reader.core.coordinated import CoordinatedTransfers, outcome_result
 from reader.core.rows import (
     AccountRow,
     Cursor,
+    NotAtHand,
     RecordedRow,
     RejectionRow,
     StepRow,
@@ -52,7 +53,7 @@ class Projection:
 
         Accounts come in the order of their numbers, transfers in that of their starts. at_ms is
         the time of the newest event, BEFORE_ANY_TIME if there is none. stored_row finds the row
-        of a sequence that is no longer in `unstored`.
+        of a sequence that is no longer in `unstored`, or raises NotAtHand.
         """
         self.cursor = cursor
         self.at_ms = at_ms
@@ -123,6 +124,7 @@ class Projection:
                 request_number += 1
         assert sequence == cursor.tip.sequence + 1, "the chain counts as the projection does"
         self.cursor = self.unstored.pending.cursor = cursor
+        self.unstored.pending.tips.append(cursor.tip)
         return {sender_id: answers for sender_id, answers in results.items() if answers}
 
     # --- one event each: (event, sequence, at_ms, request_number) → its result ---
@@ -239,8 +241,11 @@ class Projection:
 
     def _transfer_repeated(
         self, event: TransferRepeated, _sequence: int, _at_ms: int, request_number: int
-    ) -> Result:
-        row = self.unstored.row(event.first_sequence) or self._stored_row(event.first_sequence)
+    ) -> Result | None:
+        try:
+            row = self.unstored.row(event.first_sequence) or self._stored_row(event.first_sequence)
+        except NotAtHand:
+            return None  # its proxy asks again
         assert row is not None, f"sequence {event.first_sequence} has an outcome to repeat"
         if isinstance(row, StepRow):
             assert row.is_outcome, "what is repeated has an outcome"

@@ -151,6 +151,11 @@ OutcomeRow = TransferRow | RejectionRow | StepRow
 
 RecordedRow = TransferRow | RejectionRow | StepRow
 
+
+class NotAtHand(Exception):
+    """A stored row can't be looked up just now; nothing is known of it."""
+
+
 Name = tuple[str, str]
 """(payer's account id, transaction id)"""
 
@@ -169,6 +174,8 @@ class Group:
 
     cursor: Cursor | None = None
     """After the last of the frames; None while the group is empty."""
+    tips: list[Tip] = field(default_factory=list)
+    """After each of the frames: the places where another group may begin or end."""
     transfers: list[TransferFields] = field(default_factory=list)
     steps: list[StepRow] = field(default_factory=list)
     rejections: list[RejectionRow] = field(default_factory=list)

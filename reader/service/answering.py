@@ -1,18 +1,22 @@
 """Answers queries about one partition. Every answer agrees with every result pushed before it.
 
 The present comes from the projection in memory, in one piece: nothing is awaited between reading
-and answering. Names are looked up in place; what walks through the past does so in a thread.
+and answering. What walks through the past does so in a thread. So do names that are looked up in a
+store across a network; in a file they are looked up in place, which is quicker than a thread.
 """
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from typing import Final, TypeVar, assert_never
 
 from contracts.events import TransferCompleted, TransferFinished, TransferRejected
 from contracts.frames import EventFrame
 from contracts.limits import PAGE_ENTRIES_MAX, WAIT_MS_MAX
 from contracts.queries import (
+    NOT_NOW,
     AccountAnswer,
     AccountQuery,
     Answer,
@@ -24,6 +28,7 @@ from contracts.queries import (
     Missing,
     NotFound,
     Query,
+    TransferAnswer,
     TransferQuery,
     UnfinishedAnswer,
     UnfinishedQuery,
@@ -33,8 +38,10 @@ from contracts.queries import (
 from reader.core.accounts import Account
 from reader.core.projection import Projection
 from reader.core.rows import EntryRow, Name, OutcomeRow, StepRow
+from reader.ports import StoreFault
 from reader.service.history import History
 from reader.service.progress import Progress
+from reader.service.threads import Threads
 from reader.service.transfers import (
     outcome_answer,
     step_answer,
@@ -42,8 +49,13 @@ from reader.service.transfers import (
     unfinished_transfer,
 )
 
+_log = logging.getLogger(__name__)
+
 QUERY_WAIT_S: Final = 5.0
 """How long a query waits for a sequence that this reader has not reached."""
+
+LOOKUPS_MAX: Final = 1_024
+"""Of one partition, in threads or waiting for one."""
 
 _T = TypeVar("_T")
 
@@ -59,20 +71,25 @@ class Answering:
         *,
         present: History,
         past: History,
-        threads: Executor,
+        threads: Threads,
     ) -> None:
-        """`present` is used from the event loop, `past` by the one thread of `threads`."""
+        """`present` is used as `threads` says, `past` in its threads for the past."""
         self._partition = partition
         self._projection = projection
         self._projected = projected
         self._present = present
         self._past = past
         self._threads = threads
+        self._looking = 0
         self._awaited: dict[Name, list[asyncio.Future[None]]] = {}
 
     async def answer_bytes(self, data: bytes) -> bytes:
-        """Answer an encoded query."""
-        return encode_answer(await self.answer(decode_query(data)))
+        """Answer an encoded query, with NOT_NOW while the store can't be read."""
+        try:
+            return encode_answer(await self.answer(decode_query(data)))
+        except StoreFault as fault:
+            _log.warning("partition %s: a query is not answered: %s", self._partition, fault)
+            return NOT_NOW
 
     async def answer(self, query: Query) -> Answer:
         """Answer a query, once the sequence that it demands is reached."""
@@ -86,7 +103,7 @@ class Answering:
             case TransferQuery():
                 return await self._answer_transfer(query)
             case CreditStepsQuery():
-                return self._answer_credit_steps(query)
+                return await self._answer_credit_steps(query)
             case UnfinishedQuery():
                 return self._answer_unfinished(query)
             case _:
@@ -189,29 +206,33 @@ class Answering:
 
     async def _answer_transfer(self, query: TransferQuery) -> Answer:
         name = (query.from_account_id, query.transaction_id)
-        row = self._outcome(name)
-        if row is None and query.wait_ms > 0:
-            row = await self._outcome_within(name, min(query.wait_ms, WAIT_MS_MAX) / 1000)
+        wait_ms = min(query.wait_ms, WAIT_MS_MAX)
+        row = await self._outcome_within(name, wait_ms / 1000) if wait_ms > 0 else None
+        sequence, transfer = self._projection.cursor.tip.sequence, None
+        if row is None:
+            # What is unfinished has no outcome, so what is found is as of this moment or later.
+            transfer = self._projection.coordinated.unfinished(name)
+            row = None if transfer else await self._outcome(name)
         if row is not None:
-            return outcome_answer(row, self._partition, self._projection, self._present)
-        transfer = self._projection.coordinated.unfinished(name)
+            return await self._recorded(row)
         if transfer is None:
-            return self._missing(Missing.TRANSFER)
-        return step_answer(
-            transfer.start, transfer.newest, self._partition, self._projection, self._present
-        )
+            return NotFound(self._partition, sequence, Missing.TRANSFER)
+        return await self._under_way(transfer.start, transfer.newest)
 
-    def _answer_credit_steps(self, query: CreditStepsQuery) -> Answer:
+    async def _answer_credit_steps(self, query: CreditStepsQuery) -> Answer:
         payee = self._projection.account(query.to_account_id)
         number = None if payee is None else payee.number
-        rows = self._present.credit_steps((query.from_account_id, query.transaction_id))
+        sequence = self._projection.cursor.tip.sequence
+        name = (query.from_account_id, query.transaction_id)
+        rows = await self._in_present(lambda: self._present.credit_steps(name))
         return CreditStepsAnswer(
             partition=self._partition,
-            sequence=self._projection.cursor.tip.sequence,
+            sequence=sequence,
             steps=[
                 step_record(row, self._partition)
                 for row in rows
-                if row.account == number or row.unopened_id == query.to_account_id
+                if row.sequence <= sequence
+                and (row.account == number or row.unopened_id == query.to_account_id)
             ],
         )
 
@@ -233,17 +254,22 @@ class Answering:
         """Wait for a transfer's outcome. A refusal that is not remembered is none."""
         try:
             async with asyncio.timeout(timeout_s):
-                while (row := self._outcome(name)) is None:
-                    await self._noticed(name)
+                while True:
+                    with self._noticing(name) as noticed:
+                        row = await self._outcome(name)
+                        if row is not None:
+                            return row
+                        await noticed
         except TimeoutError:
             return None
-        return row
 
-    async def _noticed(self, name: Name) -> None:
+    @contextmanager
+    def _noticing(self, name: Name) -> Iterator[asyncio.Future[None]]:
+        """From before the name is looked up, as an outcome may come while it is."""
         future = asyncio.get_running_loop().create_future()
         self._awaited.setdefault(name, []).append(future)
         try:
-            await future
+            yield future
         finally:
             waiting = self._awaited.get(name, [])
             if future in waiting:
@@ -251,9 +277,20 @@ class Answering:
             if not waiting:
                 self._awaited.pop(name, None)
 
-    def _outcome(self, name: Name) -> OutcomeRow | None:
+    async def _outcome(self, name: Name) -> OutcomeRow | None:
         account = self._projection.account(name[0])
-        return self._present.outcome(name, None if account is None else account.number)
+        number = None if account is None else account.number
+        return await self._in_present(lambda: self._present.outcome(name, number))
+
+    async def _recorded(self, row: OutcomeRow) -> TransferAnswer:
+        return await self._in_present(
+            lambda: outcome_answer(row, self._partition, self._projection, self._present)
+        )
+
+    async def _under_way(self, start: StepRow, newest: StepRow) -> TransferAnswer:
+        return await self._in_present(
+            lambda: step_answer(start, newest, self._partition, self._projection, self._present)
+        )
 
     # --- waiting ---
 
@@ -267,7 +304,31 @@ class Answering:
         return True
 
     async def _in_thread(self, step: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, step)
+        return await self._in(self._threads.past, step)
+
+    async def _in_present(self, look: Callable[[], _T]) -> _T:
+        """Look something up in the present history, in place if that is quick."""
+        if self._threads.names is None:
+            return look()
+        return await self._in(self._threads.names, look)
+
+    async def _in(self, threads: Executor, look: Callable[[], _T]) -> _T:
+        """Run in a thread. Raise StoreFault if so many wait that the store must be stuck."""
+        if self._looking >= LOOKUPS_MAX:
+            raise StoreFault(f"{self._looking} look-ups wait for the store")
+        try:
+            looking = asyncio.get_running_loop().run_in_executor(threads, look)
+        except RuntimeError as error:  # the threads have ended, and this reader with them
+            raise StoreFault("the reader stops") from error
+        self._looking += 1
+        looking.add_done_callback(self._looked)
+        # Shielded: whoever gives up waiting leaves it in the queue, where it still counts.
+        return await asyncio.shield(looking)
+
+    def _looked(self, looking: asyncio.Future[_T]) -> None:
+        self._looking -= 1
+        if not looking.cancelled():
+            looking.exception()  # seen, also if nobody waits any more
 
     def _missing(self, missing: Missing) -> NotFound:
         return NotFound(self._partition, self._projection.cursor.tip.sequence, missing)

@@ -11,6 +11,7 @@ from contracts.subjects import journal_stream
 from reader.core.projection import Projection
 from reader.core.rows import Cursor
 from reader.service.progress import Progress
+from reader.service.recalling import Recalling
 from reader.service.results import ResultSender
 from reader.service.storing import Storing
 
@@ -30,8 +31,9 @@ class Follower:
         storing: Storing,
         *,
         witness: Witness | None,
+        recalling: Recalling | None,
     ) -> None:
-        """A rebuild has no witness."""
+        """A rebuild has no witness; without recalling the projection looks rows up itself."""
         cursor = projection.cursor
         self.projected = Progress(cursor.tip.sequence)
         self.position = Progress(cursor.stream_sequence)
@@ -39,6 +41,7 @@ class Follower:
         self._projection = projection
         self._storing = storing
         self._witness = witness
+        self._recalling = recalling
         self.frame_seen: Callable[[EventFrame], None] | None = None
         """Called with each frame once it is projected."""
         self._following: Following | None = None
@@ -76,6 +79,8 @@ class Follower:
                 step.why,
             )
             return
+        if self._recalling is not None:
+            await self._recalling.fetch(step.frame)
         tip = step.tip
         results = self._projection.apply(step.frame, Cursor(tip, message.sequence))
         if self._witness is not None:

@@ -6,6 +6,7 @@ that way, so nothing is missed in between, from any thread.
 
 from typing import NamedTuple
 
+from reader.core.accounts import MARK_DISTANCE
 from reader.core.rows import EntryRow, Name, OutcomeRow, RecordedRow, StepRow, TransferRow
 from reader.core.unstored import Unstored
 from reader.ports import StoreReading
@@ -57,28 +58,26 @@ class History:
 
     def newest_before(self, account: int, newest: int, before: int) -> EntryRow | None:
         """An account's newest entry before a sequence, given its newest entry of all (0: none)."""
-        if not newest:
-            return None
-        if before > newest:
-            return self._entry(newest)
-        row = self._entry(self._stored.mark_from(account, before) or newest)
-        while row.sequence >= before:
-            previous = row.previous(account)
-            if not previous:
-                return None
-            row = self._entry(previous)
-        return row
+        at = newest
+        if before <= newest:
+            at = self._stored.mark_from(account, before) or newest
+        while at:
+            rows = self._entries(account, at, 1 if at < before else MARK_DISTANCE + 1)
+            for row in rows:
+                if row.sequence < before:
+                    return row
+            at = rows[-1].previous(account)
+        return None
 
     def page(self, account: int, newest: int, before: int | None, limit: int) -> Page:
         """At most `limit` entries of an account that are older than `before`."""
-        rows: list[EntryRow] = []
         start = newest + 1 if before is None else before
         row = self.newest_before(account, newest, start)
-        while row is not None and len(rows) < limit:
-            rows.append(row)
-            previous = row.previous(account)
-            row = self._entry(previous) if previous else None
-        return Page(rows, None if row is None else row.sequence + 1)
+        if row is None:
+            return Page([], None)
+        rows = self._entries(account, row.sequence, limit + 1)
+        more = rows[limit].sequence + 1 if len(rows) > limit else None
+        return Page(rows[:limit], more)
 
     def time_of(self, sequence: int) -> int:
         """Unix ms of a sequence between 1 and the projection's tip."""
@@ -95,10 +94,17 @@ class History:
         later = [sequence for sequence in (unstored, stored) if sequence is not None]
         return min(later) - 1 if later else tip
 
-    def _entry(self, sequence: int) -> EntryRow:
-        row = self.row(sequence)
-        assert isinstance(row, TransferRow | StepRow), f"sequence {sequence} is an entry"
-        return row
+    def _entries(self, account: int, newest: int, count: int) -> list[EntryRow]:
+        """At most so many entries of an account, from one of them back, newest first."""
+        rows: list[EntryRow] = []
+        while newest and len(rows) < count:
+            row = self._unstored.row(newest)
+            if row is None:
+                return rows + self._stored.entries(account, newest, count - len(rows))
+            assert isinstance(row, TransferRow | StepRow), f"sequence {newest} is an entry"
+            rows.append(row)
+            newest = row.previous(account)
+        return rows
 
     def _step(self, sequence: int) -> StepRow:
         row = self.row(sequence)

@@ -1,9 +1,5 @@
 """One partition at work: its projection, store, following and answering, put together."""
 
-from concurrent.futures import Executor
-
-from msgspec import Struct
-
 from broker.port import Broker, StoredMessage
 from broker.witness import Witness
 from contracts.status import ReaderPartition
@@ -15,17 +11,10 @@ from reader.service.answering import Answering
 from reader.service.following import Follower
 from reader.service.history import History
 from reader.service.journal_check import Known, check_journal
+from reader.service.recalling import Recalling
 from reader.service.storing import Storing
+from reader.service.threads import Threads
 from runtime.process import once_there
-
-
-class Threads(Struct, frozen=True):
-    """Where work runs that must not hold up the loop."""
-
-    writing: Executor
-    """As many threads as partitions: each writes one group at a time."""
-    past: Executor
-    """One thread, because the connections that it reads through are its own."""
 
 
 class Partition:
@@ -49,18 +38,23 @@ class Partition:
         self._present = History(unstored, store.reading())
         self._past = History(unstored, store.reading())
         self._threads = threads
+        recalling = None
+        if threads.names is not None:
+            recalling = Recalling(unstored, store.reading(), threads.names)
         self._projection = Projection(
             stored.accounts,
             stored.unfinished,
             stored.cursor,
             unstored,
-            self._present.row,
+            self._present.row if recalling is None else recalling.row,
             at_ms=stored.at_ms,
         )
         self.storing = Storing(
             store, unstored, threads.writing, stored_sequence=stored.cursor.tip.sequence
         )
-        self.follower = Follower(number, self._projection, self.storing, witness=witness)
+        self.follower = Follower(
+            number, self._projection, self.storing, witness=witness, recalling=recalling
+        )
 
     async def check(self, broker: Broker) -> StoredMessage | None:
         """The journal's message at the cursor. Raise JournalInDoubt if it is another story."""
@@ -82,7 +76,7 @@ class Partition:
             self.follower.projected,
             present=self._present,
             past=self._past,
-            threads=self._threads.past,
+            threads=self._threads,
         )
         self.follower.frame_seen = answering.notice
         subject = query_subject(self.number)

@@ -59,9 +59,11 @@ OPENED: Final[list[Command]] = [
 ]
 
 
-def written(frames: Sequence[Sequence[tuple[str, int, Sequence[Cause]]]]) -> Writer:
+def written(
+    frames: Sequence[Sequence[tuple[str, int, Sequence[Cause]]]], partition: int = 0
+) -> Writer:
     """A writer that opened all accounts but the last and then wrote these frames."""
-    writer = Writer()
+    writer = Writer(partition)
     writer.write([("p1", 1, OPENED[:-1])])
     for frame in frames:
         writer.write_if_any(frame)

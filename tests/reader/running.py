@@ -9,6 +9,7 @@ from typing import Self
 from broker.memory_broker import MemoryServer
 from contracts.frames import RESULT_FRAME
 from contracts.queries import (
+    NOT_NOW,
     AccountQuery,
     Answer,
     Missing,
@@ -20,6 +21,7 @@ from contracts.queries import (
 from contracts.results import Result
 from contracts.subjects import journal_stream, journal_subject, query_subject, result_subject
 from reader.bootstrap import serve_on
+from reader.config import DatabaseAddress
 from runtime.settings import ServiceSettings
 from tests.reader.books import START_MS
 
@@ -47,7 +49,15 @@ class Journals:
 class Running:
     """A whole reader on the journals of a memory server, from ready to stopped."""
 
-    def __init__(self, journals: Journals, folder: Path, partitions: int = 1) -> None:
+    def __init__(
+        self,
+        journals: Journals,
+        folder: Path,
+        partitions: int = 1,
+        *,
+        database: DatabaseAddress | None = None,
+    ) -> None:
+        self._database = database
         self.settings = ServiceSettings(
             nats_url="memory", nats_monitor_url="", partition_count=partitions, data_dir=folder
         )
@@ -65,7 +75,7 @@ class Running:
             )
         ready = asyncio.Event()
         self._task = asyncio.create_task(
-            serve_on(self.connection, self.settings, self._stop, ready.set)
+            serve_on(self.connection, self.settings, self._stop, ready.set, self._database)
         )
         readiness = asyncio.create_task(ready.wait())
         await asyncio.wait({self._task, readiness}, return_when=asyncio.FIRST_COMPLETED)
@@ -91,6 +101,13 @@ class Running:
             query_subject(partition), encode_query(query), timeout_s=10.0
         )
         return decode_answer(data)
+
+    async def ask_once(self, query: Query, partition: int = 0) -> Answer | None:
+        """None if the reader can't look now."""
+        data = await self.client.request(
+            query_subject(partition), encode_query(query), timeout_s=10.0
+        )
+        return None if data == NOT_NOW else decode_answer(data)
 
     async def reach(self, sequence: int, partition: int = 0) -> None:
         """Return when the reader is there."""

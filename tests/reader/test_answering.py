@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contracts.commands import OpenAccount
@@ -28,10 +28,10 @@ from contracts.queries import (
 from contracts.rejections import Rejection
 from reader.core.accounts import MARK_DISTANCE
 from reader.service.answering import Answering
-from reader.service.history import History
 from reader.service.progress import Progress
+from reader.service.threads import Threads
 from tests.reader.books import Books
-from tests.reader.desk import Desk
+from tests.reader.desk import Desk, Place, PostgresqlPlace, StoreDesk
 from tests.reader.histories import (
     ACCOUNT_IDS,
     TRANSACTION_IDS,
@@ -97,36 +97,50 @@ def _store_some(desk: Desk, choice: int) -> None:
         desk.store.tidy(at_once=True)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(written_frames, st.data())
-def test_the_past_is_that_of_the_books_after_restarts(frames: list, data: st.DataObject) -> None:  # type: ignore[type-arg] # drawn
-    """Every account at every past sequence, with reopened stores between some of the groups."""
+def test_the_past_is_that_of_the_books_after_restarts(
+    place: Place,
+    frames: list,  # type: ignore[type-arg] # drawn
+    data: st.DataObject,
+) -> None:
+    """Every account at every past sequence, with reopened stores between some of the groups.
+
+    Where a store is shared, another reader is ahead some of the times.
+    """
     writer = written(frames)
     tip = writer.tip.sequence
-    with TemporaryDirectory() as folder:
-        desk = Desk(Path(folder) / "store.sqlite")
-        for frame in writer.frames:
-            desk.take(frame)
-            if data.draw(st.booleans()):
-                desk.store_pending()
-                desk.store.close()
-                desk = Desk(Path(folder) / "store.sqlite")
-        past = [
-            AccountQuery(account_id, at_sequence=sequence)
-            for account_id in ACCOUNT_IDS
-            for sequence in range(tip + 1)
-        ]
-        names = [(payer, t) for payer in (*ACCOUNT_IDS, *FAR_IDS) for t in TRANSACTION_IDS]
-        steps = [CreditStepsQuery("anna", *name) for name in names]
-        outcomes = [TransferQuery(*name) for name in names]
-        pages = [EntriesQuery(account_id, 500) for account_id in ACCOUNT_IDS]
-        asyncio.run(
-            _check(desk, writer.books, [*past, *steps, *outcomes, *pages, UnfinishedQuery(500)])
-        )
-        desk.store.close()
+    place.clear()
+    if isinstance(place, PostgresqlPlace) and data.draw(st.booleans()):
+        other = StoreDesk(place.open())
+        other.take_all(writer.frames)
+        desk = StoreDesk(place.open())
+        assert desk.stored.cursor.stream_sequence == 0
+        other.store_pending()
+    else:
+        desk = StoreDesk(place.open())
+    while (at := desk.projection.cursor.stream_sequence) < len(writer.frames):
+        desk.take(writer.frames[at])
+        if data.draw(st.booleans()):
+            desk.store_pending()
+            desk.close()
+            desk = StoreDesk(place.open())
+    past = [
+        AccountQuery(account_id, at_sequence=sequence)
+        for account_id in ACCOUNT_IDS
+        for sequence in range(tip + 1)
+    ]
+    names = [(payer, t) for payer in (*ACCOUNT_IDS, *FAR_IDS) for t in TRANSACTION_IDS]
+    steps = [CreditStepsQuery("anna", *name) for name in names]
+    outcomes = [TransferQuery(*name) for name in names]
+    pages = [EntriesQuery(account_id, 500) for account_id in ACCOUNT_IDS]
+    asyncio.run(
+        _check(desk, writer.books, [*past, *steps, *outcomes, *pages, UnfinishedQuery(500)])
+    )
+    desk.close()
 
 
-async def _check(desk: Desk, books: Books, asked: list[Query]) -> None:
+async def _check(desk: StoreDesk, books: Books, asked: list[Query]) -> None:
     tip, tip_ms = len(books.facts), desk.projection.cursor.tip.at_ms
     with ThreadPoolExecutor(1) as threads:
         answering = Answering(
@@ -134,8 +148,8 @@ async def _check(desk: Desk, books: Books, asked: list[Query]) -> None:
             desk.projection,
             Progress(tip),
             present=desk.history,
-            past=History(desk.unstored, desk.store.reading()),
-            threads=threads,
+            past=desk.past(),
+            threads=Threads(threads, threads, desk.lookups(threads)),
         )
         for query in asked:
             if isinstance(query, AccountQuery) and (query.at_sequence or 0) > tip:

@@ -24,6 +24,9 @@ from contracts.queries import (
 )
 from contracts.subjects import journal_subject, query_subject
 from reader.adapters.store_folder import present_file
+from reader.adapters.store_postgresql_database import connected
+from reader.config import DatabaseAddress
+from tests.postgresql_server import PASSWORD, setting_of
 from tests.reader.desk import dump
 from tests.reader.histories import ACCOUNT_IDS, busy_writer
 from tests.reader.journal_writer import Writer
@@ -151,6 +154,34 @@ async def test_a_reader_that_is_killed_comes_back_with_everything(wallet: Wallet
     assert (rebuilt.name, dump(rebuilt)) == ("partition-0.generation-2.sqlite", grown)
 
 
+async def test_a_database_is_rebuilt_beside_the_readers_that_use_it(
+    wallet: Wallet, database: DatabaseAddress, tmp_path: Path
+) -> None:
+    setting, writer = setting_of(database), busy_writer(150)
+    await wallet.append(writer.frames[:20])
+    folders = [str(tmp_path / name) for name in ("one", "two")]
+    readers = [
+        await wallet.start(EWALLET_READ_STORE=setting, EWALLET_DATA_DIR=folder)
+        for folder in folders
+    ]
+    for reader in readers:
+        await _ready(reader)
+    rebuild = await wallet.start("rebuild", EWALLET_READ_STORE=setting)
+    await wallet.append(writer.frames[20:])
+    _, log = await asyncio.wait_for(rebuild.communicate(), DEADLINE_S)
+    assert (rebuild.returncode, b"use the new rows already" in log) == (0, True), log
+    assert PASSWORD.encode() not in log
+    for _ in range(4):  # either answers
+        await wallet.check(writer)
+    for reader in readers:
+        assert await _stopped(reader, signal.SIGTERM) == 0
+    with connected(database) as db:
+        (sequence,) = (
+            db.execute("SELECT sequence FROM cursors WHERE partition = 0").fetchone() or ()
+        )
+    assert sequence == writer.tip.sequence
+
+
 async def test_a_reader_waits_for_its_journals(tmp_path: Path) -> None:
     """The writer makes them and may start later."""
     async with _nats_server(tmp_path / "nats") as url:
@@ -179,6 +210,7 @@ async def test_what_a_restart_does_not_cure_is_said_in_one_sentence(wallet: Wall
     await _refuses(await wallet.start(), "is damaged")
     path.write_bytes(sound)
     await _refuses(await wallet.start(EWALLET_PARTITIONS="zero"), "EWALLET_PARTITIONS")
+    await _refuses(await wallet.start(EWALLET_READ_STORE="mysql://u@h/d"), "EWALLET_READ_STORE")
     await _refuses(await wallet.start("rebuilt"), "only `rebuild`")
     await _refuses(await wallet.start(python=["-O"]), "python -O")
     running = await wallet.start()

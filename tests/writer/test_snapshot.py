@@ -83,7 +83,7 @@ def small() -> list[bytes]:
 # --- restored == replayed ---
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(min_value=0, max_value=2**32), st.integers(min_value=0, max_value=25))
 def test_a_restored_machine_equals_the_live_and_the_replayed_one(seed: int, turns: int) -> None:
     world = shaken(seed, turns)
@@ -110,7 +110,7 @@ def test_every_kind_of_state_is_in_a_snapshot() -> None:
     assert {each.coordination for each in running} == set(WAYS[1:])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(min_value=0, max_value=2**32))
 def test_a_restored_machine_goes_on_as_the_one_that_was_frozen(seed: int) -> None:
     """All parties, into the same future: the journals stay the same, byte for byte."""
@@ -128,7 +128,7 @@ def test_a_restored_machine_goes_on_as_the_one_that_was_frozen(seed: int) -> Non
     assert world.journals == other.journals
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(min_value=0, max_value=2**32), st.integers(min_value=0, max_value=12))
 def test_what_happens_after_the_freeze_is_not_in_the_snapshot(seed: int, later: int) -> None:
     world = shaken(seed, 10)

@@ -1,0 +1,1 @@
+"""The PostgreSQL read store's tables, as Alembic brings them about, one file per version."""
