@@ -37,13 +37,15 @@ _APPEND_TIMEOUT_S: Final = 5.0
 _CONNECT_TIMEOUT_S: Final = 10.0
 _RECONNECT_WAIT_S: Final = 0.1
 _NO_MESSAGE: Final = 10037
+_NO_REPLICAS: Final = 1
 
 
 class NatsBroker:
     """One connection. Made by `connect`; gives up only when closed."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, *, replicas: int = _NO_REPLICAS) -> None:
         self._client = client
+        self._replicas = replicas
         self._appends = Appends(client, timeout_s=_APPEND_TIMEOUT_S)
         self._followings: set[NatsFollowing] = set()
         self._answers: set[asyncio.Task[None]] = set()
@@ -52,18 +54,21 @@ class NatsBroker:
         self._queue_configs: dict[str, dict[str, Any]] = {}
 
     @classmethod
-    async def connect(cls, url: str, *, name: str, role: str) -> Self:
+    async def connect(cls, url: str, *, name: str, role: str, replicas: int = _NO_REPLICAS) -> Self:
         """Connect as a role, whose inbox is its own; raise BrokerFault if that takes too long.
 
+        `url` is one address or several, separated by commas: those of one cluster, of which any
+        will do. `replicas` is the number of copies of the streams that this connection makes.
         Nothing is buffered while disconnected (pending_size=-1): a frame that leaves late would
         be a deposed writer's frame.
         """
         client = Client()
-        broker = cls(client)
+        broker = cls(client, replicas=replicas)
+        servers = [each.strip() for each in url.split(",")]
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 await client.connect(
-                    url,
+                    servers,
                     name=name,
                     inbox_prefix=f"_INBOX_{role}",
                     pending_size=-1,
@@ -79,7 +84,7 @@ class NatsBroker:
                     closed_cb=broker._on_closed,
                 )
         except (OSError, nats.errors.Error, TimeoutError) as error:
-            where = urlsplit(url).netloc.rpartition("@")[2]
+            where = ", ".join(urlsplit(each).netloc.rpartition("@")[2] for each in servers)
             await client.close()
             raise BrokerFault(f"no broker at {where}, or it does not know us: {error!r}") from error
         check_version(client._server_info["version"])  # noqa: SLF001  # else only a parsed triple
@@ -109,12 +114,12 @@ class NatsBroker:
 
     async def provide_streams(self, partition_count: int) -> None:
         """See the port."""
-        self._queue_configs = await provide_streams(self.api, partition_count)
+        self._queue_configs = await provide_streams(self.api, partition_count, self._replicas)
 
     async def provide_slot_map(self, wanted: SlotMap) -> SlotMap:
         """See the port."""
         request = partial(self._request, timeout_s=_API_TIMEOUT_S)
-        return await provide_slot_map(self.api, request, wanted)
+        return await provide_slot_map(self.api, request, wanted, self._replicas)
 
     async def slot_map(self) -> SlotMap:
         """See the port."""

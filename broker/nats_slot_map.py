@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from broker.nats_streams import JetStreamApi, provide_stream
+from broker.nats_streams import JetStreamApi, check_replicas, provide_stream
 from broker.port import BrokerFault, BrokerUnfit
 from contracts.partitioning import NotASlotMap, SlotMap
 from contracts.subjects import SLOT_MAP_SUBJECT, WALLET_STREAM, WALLET_SUBJECTS
@@ -49,7 +49,7 @@ async def provide_slot_map(
     api: JetStreamApi, request: Request, wanted: SlotMap, replicas: int = 1
 ) -> SlotMap:
     """See the port."""
-    await provide_stream(api, bucket_config(replicas))
+    check_replicas(await provide_stream(api, bucket_config(replicas)), replicas)
     found = await _stored(api)
     if found is None:
         await _create(request, wanted)
