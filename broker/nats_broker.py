@@ -25,6 +25,7 @@ from broker.port import (
     Disconnected,
     Following,
     NoResponse,
+    NotTaken,
     StoredMessage,
     StreamState,
 )
@@ -36,6 +37,7 @@ _API_TIMEOUT_S: Final = 5.0
 _APPEND_TIMEOUT_S: Final = 5.0
 _CONNECT_TIMEOUT_S: Final = 10.0
 _RECONNECT_WAIT_S: Final = 0.1
+_OFFER_TIMEOUT_S: Final = 0.5
 _NO_MESSAGE: Final = 10037
 _NO_REPLICAS: Final = 1
 
@@ -102,6 +104,19 @@ class NatsBroker:
             await self._client.publish(subject, data)
         except nats.errors.Error as error:
             raise Disconnected(f"not sent to {subject}: {error!r}") from error
+
+    async def offer(self, subject: str, data: bytes) -> None:
+        """See the port. A stream's leader alone listens on its subjects."""
+        if not self._client.is_connected:
+            raise Disconnected(f"not sent to {subject}: there is no connection")
+        try:
+            answer = await self._request(subject, data, timeout_s=_OFFER_TIMEOUT_S)
+        except NoResponse as fault:
+            if isinstance(fault.__cause__, nats.errors.NoRespondersError):
+                raise NotTaken(f"no stream takes {subject} now") from fault
+            raise
+        if error := msgspec.json.decode(answer).get("error"):
+            raise NotTaken(f"{subject} is not taken now: {error.get('description')}")
 
     async def append(
         self, subject: str, data: bytes, *, expected_last_sequence: int

@@ -134,6 +134,7 @@ class NatsFollowing:
         self._arrived.set()
 
     async def _remake_consumer(self) -> None:
+        told = ""
         while True:
             self._reset.clear()
             try:
@@ -146,7 +147,9 @@ class NatsFollowing:
                 self._fail(fault)
                 return
             except (BrokerFault, nats.errors.Error, OSError) as fault:
-                _log.warning("%s: not followed now: %s", self._stream, fault)
+                if told != str(fault):  # an outage is told once, not five times a second
+                    told = str(fault)
+                    _log.warning("%s: not followed now: %s", self._stream, fault)
                 await asyncio.sleep(_RETRY_S)
             else:
                 return
