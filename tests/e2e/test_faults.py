@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.e2e.audit import check
+from tests.e2e.audit import check, get
 from tests.e2e.cluster import NATS, SERVICES, Cluster
 from tests.e2e.load import PacedBank, loaded
+from tests.system.bank import ACCOUNTS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.server, pytest.mark.faults]
 
@@ -55,6 +57,44 @@ async def test_nothing_is_lost_by_a_restart_of_everything(
     report("restart of everything at once", books)
     cluster.up()
     await check(session, books)
+
+
+async def test_without_a_majority_writes_are_refused_and_reads_go_on(
+    cluster: Cluster, session: aiohttp.ClientSession, books: PacedBank, report: Report
+) -> None:
+    async with asyncio.timeout(2 * STALL_S_MAX), loaded(books, session) as load:
+        await asyncio.to_thread(cluster.stop_hard, *NATS[:2])
+        await asyncio.sleep(OUTAGE_S)
+        refused = await asyncio.gather(*(attempt(session, cluster.url, n) for n in range(20)))
+        assert [answer["code"] for answer in refused] == ["unavailable"] * 20
+        for account in ACCOUNTS:
+            await get(session, f"{cluster.url}/wallet/accounts/{account}")
+        await asyncio.to_thread(cluster.start, *NATS[:2])
+        await load.settle()
+    report("two NATS servers killed, then started", books)
+    assert set(books.errors) <= {"202", "503"}
+    cluster.up()
+    await check(session, books)
+    for number in range(20):
+        path = f"/wallet/accounts/{ACCOUNTS[number]}/transfers/refused-{number}"
+        async with session.get(f"{cluster.url}{path}") as response:
+            assert response.status == 404, "a 503 says that nothing was sent"
+
+
+async def attempt(session: aiohttp.ClientSession, url: str, number: int) -> dict[str, Any]:
+    """Try a transfer of each payer that must be refused with 503."""
+    body = {
+        "from_account_id": ACCOUNTS[number],
+        "to_account_id": ACCOUNTS[number - 1],
+        "amount": "1.00",
+        "currency": "USD",
+        "transaction_id": f"refused-{number}",
+    }
+    async with session.post(f"{url}/wallet/transfer", json=body) as response:
+        assert response.status == 503, await response.text()
+        assert response.headers["Retry-After"] == "1"
+        problem: dict[str, Any] = await response.json(content_type=None)
+        return problem
 
 
 async def test_data_survives_down_and_up(
