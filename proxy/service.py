@@ -46,6 +46,9 @@ _QUERY_SLICE_MS: Final = 5_000
 """The longest wait asked for at a time; a reader waits no longer for a sequence either."""
 _NOT_SENT: Final = "No broker took it in time; nothing was sent. Try again."
 _ASKED_AGAIN_S: Final = 0.1
+_DOUBT_MS: Final = 30_000
+"""After one partition's queue took nothing, those of the others are asked for so long too: what is
+wrong with the broker is seldom wrong with one stream only."""
 _READER_ABSENCE_MS: Final = 3_000
 """How long there may be no reader at all, as while one is started again."""
 
@@ -65,6 +68,7 @@ class BrokerGateway:
             proxy_id, partition_count, _FRAMES_IN_FLIGHT_MAX
         )
         self._absences = [Absence() for _ in range(partition_count)]
+        self._doubted_until_ms = 0
         self._work = [asyncio.Event() for _ in range(partition_count)]
         self._not_waiting: list[Held[Waiter]] = []
         """Requests with wait_ms 0 that were not sent yet."""
@@ -208,7 +212,8 @@ class BrokerGateway:
         """Send a frame. Where an answer is overdue, ask whether anybody takes it."""
         subject, data = command_subject(partition), COMMAND_FRAME.encode(sent.frame)
         absence = self._absences[partition]
-        if not (sent.is_repeat or absence.is_noticed):
+        is_doubted = absence.is_noticed or self._now_ms() < self._doubted_until_ms
+        if not (sent.is_repeat or is_doubted):
             await self._broker.publish(subject, data)
             return
         with suppress(NoResponse):  # nobody knows: then it counts as sent
@@ -217,7 +222,9 @@ class BrokerGateway:
 
     def _note_absence(self, partition: int) -> None:
         """Refuse what was never sent, if this is more than a failover."""
-        if self._absences[partition].not_taken(self._now_ms()):
+        now_ms = self._now_ms()
+        self._doubted_until_ms = now_ms + _DOUBT_MS
+        if self._absences[partition].not_taken(now_ms):
             for held in self._held.refuse_unsent(partition):
                 self._give_up(held)
 

@@ -219,6 +219,25 @@ async def test_what_no_queue_took_is_refused_and_not_unknown(
     assert "a" not in names
 
 
+async def test_when_one_queue_is_absent_the_others_are_asked_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.core.held.RESEND_AFTER_MS", 50)
+    world = World(tmp_path, partition_count=2)
+    here, there = (
+        next(name for name in map(str, count()) if world.slots.partition_of(name) == partition)
+        for partition in range(2)
+    )
+    async with asyncio.timeout(DEADLINE_S), world.gateway() as gateway:
+        waiting = gateway.submit(opening(here), wait_ms=300)
+        await stored(world, 1)
+        for partition in range(2):
+            world.server.lose_stream(queue_stream(partition))
+        assert await waiting is None
+        with pytest.raises(Unavailable):
+            await gateway.submit(opening(there), wait_ms=50)
+
+
 async def test_a_long_absence_is_not_waited_for(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
