@@ -8,6 +8,11 @@ from typing import Final
 
 REPOSITORY: Final = Path(__file__).parents[2]
 IMAGE: Final = "ewallet:e2e"
+BASE_IMAGES: Final = {
+    "EWALLET_PYTHON_IMAGE": "python:3.11-slim",
+    "EWALLET_NATS_IMAGE": "nats:2.15-alpine",
+}
+"""By the setting that names another one."""
 
 NATS: Final = ("nats-1", "nats-2", "nats-3")
 SERVICES: Final = (
@@ -91,7 +96,28 @@ class Cluster:
 
 
 def missing_for_docker() -> str | None:
-    """What keeps `docker compose` from working here, as a sentence; None if nothing does."""
+    """What keeps the cluster from being built and run here; None if nothing does."""
+    return _missing_engine() or _missing_image()
+
+
+def _missing_image() -> str | None:
+    for setting, usual in BASE_IMAGES.items():
+        image = os.environ.get(setting) or usual
+        for command in (["image", "inspect", image], ["pull", image]):
+            done = subprocess.run(
+                ["docker", *command], capture_output=True, text=True, timeout=300, check=False
+            )
+            if done.returncode == 0:
+                break
+        else:
+            return (
+                f"the image {image} is neither here nor can be pulled: load it with `docker load`, "
+                f"or name one like it in {setting} ({done.stderr.strip()})"
+            )
+    return None
+
+
+def _missing_engine() -> str | None:
     for command, lack in (
         (["docker", "version"], "no Docker engine answers: install and start one"),
         (["docker", "compose", "version"], "docker has no `compose` v2: install that plugin"),
