@@ -21,7 +21,7 @@ COMMANDS: Final = {
     "entries": "ewallet.command_queries",
     "status": "ewallet.command_status",
     "partitions": "ewallet.command_partitions",
-    "nats-config": "ewallet.command_nats_config",
+    "cluster-config": "ewallet.command_cluster_config",
 }
 """Each subcommand and the module that has it under the same name (there with `_` for `-`)."""
 

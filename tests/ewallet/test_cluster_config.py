@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from ewallet.command_nats_config import nats_config
+from ewallet.command_cluster_config import cluster_config
 from ewallet.nats_binary import find_nats_server
 from ewallet.nats_configuration import NatsSettings, render
 from ewallet.permissions import Role, permissions_of_roles
@@ -20,7 +20,7 @@ PARTITIONS = 2
 
 def write(directory: Path, *arguments: str) -> Result:
     command = [str(directory), "--servers", ",".join(SERVERS), f"--partitions={PARTITIONS}"]
-    return CliRunner().invoke(nats_config, [*command, *arguments])
+    return CliRunner().invoke(cluster_config, [*command, *arguments])
 
 
 @pytest.fixture
@@ -64,9 +64,14 @@ def test_passwords_differ_stay_and_are_private(directory: Path) -> None:
     files = [path for path in directory.rglob("*") if path.is_file()]
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in files)
     passwords = {path: path.read_text() for path in files if path.name.endswith("password")}
-    assert len(set(passwords.values())) == 4
+    assert len(set(passwords.values())) == 5
     assert write(directory).exit_code == 0
     assert {path: path.read_text() for path in passwords} == passwords
+
+
+def test_readers_find_the_password_that_postgresql_is_made_with(directory: Path) -> None:
+    password = (directory / "postgres" / "password").read_text()
+    assert (directory / "reader" / "pgpass").read_text() == f"*:*:*:*:{password}\n"
 
 
 @pytest.mark.server

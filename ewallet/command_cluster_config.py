@@ -1,8 +1,10 @@
-"""`ewallet nats-config`: the files with which a NATS cluster and its clients know each other.
+"""`ewallet cluster-config`: the files with which the parts of a cluster know each other.
 
 <directory>/nats/nats-server.conf    for every server, with the passwords and what each user may do
 <directory>/nats/route-password      with which servers know each other
 <directory>/<role>/nats-password     for writer, reader and proxy: EWALLET_NATS_PASSWORD_FILE
+<directory>/postgres/password        of the readers' user of PostgreSQL
+<directory>/reader/pgpass            the same for libpq: PGPASSFILE
 
 Passwords that are there are kept, so it can be run before every start; the configuration follows
 the version that is run. Each subfolder goes to one kind of process, and nothing else does.
@@ -38,8 +40,8 @@ _PASSWORD_BYTES = 24
     default=1,
     help="Partitions of this wallet.",
 )
-def nats_config(directory: Path, servers: str, store: Path, partitions: int) -> None:
-    """Write the configuration of a NATS cluster, and the passwords, into DIRECTORY."""
+def cluster_config(directory: Path, servers: str, store: Path, partitions: int) -> None:
+    """Write the configuration of the NATS servers, and all passwords, into DIRECTORY."""
     names = [name.strip() for name in servers.split(",") if name.strip()]
     if not names:
         raise click.UsageError("--servers names no server: --servers nats-1,nats-2,nats-3")
@@ -62,6 +64,8 @@ def write_files(directory: Path, servers: list[str], store: Path, partitions: in
     )
     text = render_cluster(settings, permissions_of_roles(partitions))
     write_private(directory / "nats" / "nats-server.conf", text)
+    database_password = _password(directory / "postgres" / "password")
+    write_private(directory / "reader" / "pgpass", f"*:*:*:*:{database_password}\n")
 
 
 def _password(path: Path) -> str:
