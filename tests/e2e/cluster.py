@@ -41,7 +41,10 @@ class Cluster:
 
     def up(self) -> None:
         """Start what does not run; return when every container is healthy."""
-        self._compose("up", "--wait", "--no-build", "--quiet-pull", timeout_s=START_S_MAX)
+        try:
+            self._compose("up", "--wait", "--no-build", "--quiet-pull", timeout_s=START_S_MAX)
+        except AssertionError as failure:
+            raise AssertionError(f"{failure}\n{self.logs()}") from failure
 
     def down(self, *, forget: bool = False) -> None:
         """Stop and remove the containers and networks, and with `forget` the volumes."""
@@ -71,7 +74,7 @@ class Cluster:
         """Its id; it must exist."""
         return self._compose("ps", "--all", "--quiet", service).strip()
 
-    def logs(self, lines: int = 40) -> str:
+    def logs(self, lines: int = 30) -> str:
         """The newest lines of every container."""
         return self._compose("logs", "--no-color", "--tail", str(lines))
 
