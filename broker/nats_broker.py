@@ -34,6 +34,8 @@ from contracts.partitioning import SlotMap
 _log = logging.getLogger(__name__)
 
 _API_TIMEOUT_S: Final = 5.0
+_API_ASKED_AGAIN_S: Final = 1.0
+"""A cluster that chooses a leader drops what it is asked; the new one has to be asked again."""
 _APPEND_TIMEOUT_S: Final = 5.0
 _CONNECT_TIMEOUT_S: Final = 10.0
 _RECONNECT_WAIT_S: Final = 0.1
@@ -260,10 +262,23 @@ class NatsBroker:
         return answers
 
     async def api(self, verb: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """A JetStream API request: the decoded answer, errors included."""
-        answer = await self.request(f"$JS.API.{verb}", encode_body(body), timeout_s=_API_TIMEOUT_S)
-        decoded: dict[str, Any] = msgspec.json.decode(answer)
-        return decoded
+        """A JetStream API request: the decoded answer, errors included.
+
+        It may be asked several times: what is used here changes nothing more the second time.
+        """
+        give_up_s = asyncio.get_running_loop().time() + _API_TIMEOUT_S
+        while True:
+            try:
+                answer = await self.request(
+                    f"$JS.API.{verb}", encode_body(body), timeout_s=_API_ASKED_AGAIN_S
+                )
+            except NoResponse as fault:
+                is_over = asyncio.get_running_loop().time() + _API_ASKED_AGAIN_S > give_up_s
+                if is_over or not isinstance(fault.__cause__, TimeoutError):
+                    raise
+            else:
+                decoded: dict[str, Any] = msgspec.json.decode(answer)
+                return decoded
 
     async def close(self) -> None:
         """See the port."""

@@ -218,7 +218,8 @@ class NatsFollowing:
             return
         stored, consumer_sequence = _stored_message(message)
         if consumer_sequence != self._consumer_sequence + 1:
-            _log.warning("%s: gap before %s, following anew", self._stream, stored.sequence)
+            if not self._reset.is_set():  # told once, not for every message behind the gap
+                _log.warning("%s: gap before %s, following anew", self._stream, stored.sequence)
             self.reset()
             return
         self._consumer_sequence = consumer_sequence

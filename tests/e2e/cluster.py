@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +46,19 @@ class Cluster:
             self._compose("up", "--wait", "--no-build", "--quiet-pull", timeout_s=START_S_MAX)
         except AssertionError as failure:
             raise AssertionError(f"{failure}\n{self.logs()}") from failure
+
+    def await_healthy(self) -> None:
+        """Return when every container is, also one that is not at present."""
+        deadline_s = time.monotonic() + START_S_MAX
+        project = f"label=com.docker.compose.project={self.project}"
+        while True:
+            found = self._docker(
+                *("ps", "--quiet", "--filter", project, "--filter", "health=healthy")
+            )
+            if len(found.split()) == len(SERVICES):
+                return
+            assert time.monotonic() < deadline_s, self.logs()
+            time.sleep(0.2)
 
     def down(self, *, forget: bool = False) -> None:
         """Stop and remove the containers and networks, and with `forget` the volumes."""

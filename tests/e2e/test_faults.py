@@ -30,7 +30,7 @@ async def test_kill_9_of_any_process_loses_and_doubles_nothing(
         await asyncio.to_thread(cluster.kill_process, victim)
         await load.settle()
     report(f"kill -9 {victim}", books)
-    cluster.up()
+    cluster.await_healthy()
     await check(session, books)
 
 
@@ -44,7 +44,7 @@ async def test_requests_go_on_without_one_of_three_nats_servers(
             report(f"without {gone}", books)
             assert not books.errors, "latency, not errors"
             await asyncio.to_thread(cluster.start, gone)
-        cluster.up()
+        cluster.await_healthy()
     await check(session, books)
 
 
@@ -55,7 +55,7 @@ async def test_nothing_is_lost_by_a_restart_of_everything(
         await asyncio.to_thread(cluster.restart)
         await load.settle()
     report("restart of everything at once", books)
-    cluster.up()
+    cluster.await_healthy()
     await check(session, books)
 
 
@@ -73,7 +73,7 @@ async def test_without_a_majority_writes_are_refused_and_reads_go_on(
         await load.settle()
     report("two NATS servers killed, then started", books)
     assert set(books.errors) <= {"202", "503"}
-    cluster.up()
+    cluster.await_healthy()
     await check(session, books)
     for number in range(20):
         path = f"/wallet/accounts/{ACCOUNTS[number]}/transfers/refused-{number}"
