@@ -15,7 +15,8 @@ from pathlib import Path
 
 import click
 
-from contracts.limits import PARTITION_COUNT_MAX
+from contracts.limits import COMMAND_QUEUE_BYTES_MAX, PARTITION_COUNT_MAX
+from contracts.parties import parties
 from ewallet.data_folder import PRIVATE_FOLDER, write_private
 from ewallet.nats_configuration import ClusterSettings, render_cluster
 from ewallet.options import setting
@@ -59,6 +60,7 @@ def write_files(directory: Path, servers: list[str], store: Path, partitions: in
     settings = ClusterSettings(
         servers=servers,
         store=store,
+        memory_bytes=len(parties(partitions)) * COMMAND_QUEUE_BYTES_MAX,
         passwords={role: _password(directory / role.value / "nats-password") for role in Role},
         route_password=_password(directory / "nats" / "route-password"),
     )

@@ -52,6 +52,9 @@ class ClusterSettings:
 
     servers: Sequence[str]
     store: Path
+    memory_bytes: int
+    """What the streams in memory may take together. Each reserves its bound, and the usual limit is
+    a share of the machine's memory or of GOMEMLIMIT, which may be less."""
     passwords: Mapping[Role, str]
     route_password: str
 
@@ -88,11 +91,13 @@ def render_cluster(settings: ClusterSettings, permissions: Mapping[Role, Permiss
         f"nats-route://{_ROUTE_USER}:{settings.route_password}@{server}:{ROUTE_PORT}"
         for server in settings.servers
     ]
+    shared = _shared(settings.store, settings.passwords, permissions)
     return _text(
         {
             "listen": f"0.0.0.0:{CLIENT_PORT}",
             "http": f"0.0.0.0:{MONITOR_PORT}",
-            **_shared(settings.store, settings.passwords, permissions),
+            **shared,
+            "jetstream": shared["jetstream"] | {"max_memory_store": settings.memory_bytes},
             "cluster": {
                 "name": "ewallet",
                 "listen": f"0.0.0.0:{ROUTE_PORT}",
@@ -107,7 +112,7 @@ def render_cluster(settings: ClusterSettings, permissions: Mapping[Role, Permiss
 
 def _shared(
     store: Path, passwords: Mapping[Role, str], permissions: Mapping[Role, Permissions]
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Return what every server of a wallet has: bounds, durability, users."""
     return {
         "max_payload": PAYLOAD_BYTES_MAX,

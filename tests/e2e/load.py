@@ -37,6 +37,7 @@ class PacedBank(Bank):
         self.longest_s = 0.0
         self.errors = Counter()
         self.is_over = False
+        self.more = asyncio.Event()  # each test has a loop of its own
 
     def told_in_this_load(self) -> set[tuple[str, str]]:
         """The payers and transaction ids whose outcome is known."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from contracts.limits import COMMAND_QUEUE_BYTES_MAX
 from ewallet.command_cluster_config import cluster_config
 from ewallet.nats_binary import find_nats_server
 from ewallet.nats_configuration import NatsSettings, render
@@ -43,6 +44,8 @@ def test_a_cluster_grants_and_keeps_what_the_embedded_server_does(directory: Pat
     )
     alone = json.loads(render(embedded, permissions_of_roles(PARTITIONS)))
     own = {"server_name", "listen", "http"}
+    queues = PARTITIONS + 1  # the coordinator's too
+    assert cluster["jetstream"].pop("max_memory_store") == queues * COMMAND_QUEUE_BYTES_MAX
     assert {name: alone[name] for name in set(alone) - own} == {
         name: cluster[name] for name in set(cluster) - own - {"cluster"}
     }
