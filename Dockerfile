@@ -10,7 +10,8 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 RUN python -m venv /opt/ewallet
 # `make wheels` fills .wheels where a build can't reach a package index; it need not exist.
 COPY requirements.txt .wheel[s] /wheels/
-RUN /opt/ewallet/bin/pip install --quiet --find-links /wheels --only-binary :all: \
+RUN if ls /wheels/*.whl >/dev/null 2>&1; then export PIP_NO_INDEX=1; fi; \
+    /opt/ewallet/bin/pip install --quiet --find-links /wheels --only-binary :all: \
         --require-hashes --requirement /wheels/requirements.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY broker broker
