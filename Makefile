@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 RUN    := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 
-.PHONY: up test unit lint format sim bench requirements clean
+.PHONY: up test unit e2e lint format sim bench requirements wheels clean
 
 PIP     = $(BIN)/pip --disable-pip-version-check --quiet install
 
@@ -29,7 +29,10 @@ test: $(DEV) lint     ## everything CI runs
 	$(BIN)/pytest
 
 unit: $(DEV)          ## the inner loop: no server is started
-	$(BIN)/pytest -m "not server and not faults and not simulation" -q --numprocesses auto
+	$(BIN)/pytest -m "not server and not faults and not simulation and not e2e" -q --numprocesses auto
+
+e2e: $(DEV)           ## a whole cluster under docker compose, its containers killed one by one
+	$(BIN)/pytest -m e2e tests/e2e
 
 lint: $(DEV)          ## style, types, layers
 	$(BIN)/ruff check .
@@ -54,5 +57,8 @@ requirements: $(DEV)  ## pin again, with hashes and without index addresses
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras --allow-unsafe --extra install --output-file requirements.txt pyproject.toml
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras --allow-unsafe --extra install --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 
+wheels:                 ## for `docker compose build` where a build reaches no package index
+	$(PYTHON) -m pip download --quiet --only-binary :all: --require-hashes --dest .wheels --requirement requirements.txt
+
 clean:                  ## everything that was installed or cached; never the data
-	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .wheels

@@ -118,6 +118,11 @@ class MemoryBroker:
         self._check_connected()
         self.session.up.publish(self._server.publish, subject, data)
 
+    async def offer(self, subject: str, data: bytes) -> None:
+        """See the port."""
+        self._check_connected()
+        await self._call(self._server.offer, subject, data)
+
     async def append(
         self, subject: str, data: bytes, *, expected_last_sequence: int
     ) -> asyncio.Future[int]:

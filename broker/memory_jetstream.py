@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from broker.memory_link import Lane, Weather
-from broker.port import AppendRefused, BrokerFault, StoredMessage
+from broker.port import AppendRefused, BrokerFault, NotTaken, StoredMessage
 
 Settle = Callable[[int | BrokerFault], None]
 
@@ -142,6 +142,12 @@ class JetStream:
             if present != expected:
                 raise AppendRefused(f"{subject}: revision {present}, not {expected}")
         return self._store(stream, subject, data).sequence
+
+    def offer(self, subject: str, data: bytes) -> None:
+        """Store a published message, or raise NotTaken."""
+        if subject not in self._by_subject:
+            raise NotTaken(f"no stream takes {subject}")
+        self.store(subject, data)
 
     def append(self, subject: str, data: bytes, expected: int, settle: Settle) -> None:
         """Store a message if the stream is where its sender thinks, and settle with its sequence.

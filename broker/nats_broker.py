@@ -26,6 +26,7 @@ from broker.port import (
     Disconnected,
     Following,
     NoResponse,
+    NotTaken,
     StoredMessage,
     StreamState,
 )
@@ -34,17 +35,22 @@ from contracts.partitioning import SlotMap
 _log = logging.getLogger(__name__)
 
 _API_TIMEOUT_S: Final = 5.0
+_API_ASKED_AGAIN_S: Final = 1.0
+"""A cluster that chooses a leader drops what it is asked; the new one has to be asked again."""
 _APPEND_TIMEOUT_S: Final = 5.0
 _CONNECT_TIMEOUT_S: Final = 10.0
 _RECONNECT_WAIT_S: Final = 0.1
+_OFFER_TIMEOUT_S: Final = 0.5
 _NO_MESSAGE: Final = 10037
+_NO_REPLICAS: Final = 1
 
 
 class NatsBroker:
     """One connection. Made by `connect`; gives up only when closed."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, *, replicas: int = _NO_REPLICAS) -> None:
         self._client = client
+        self._replicas = replicas
         self._appends = Appends(client, timeout_s=_APPEND_TIMEOUT_S)
         self._followings: set[NatsFollowing] = set()
         self._answers: set[asyncio.Task[None]] = set()
@@ -55,18 +61,21 @@ class NatsBroker:
         self._snapshots = NatsSnapshots(self.api, request, self._follow_subject)
 
     @classmethod
-    async def connect(cls, url: str, *, name: str, role: str) -> Self:
+    async def connect(cls, url: str, *, name: str, role: str, replicas: int = _NO_REPLICAS) -> Self:
         """Connect as a role, whose inbox is its own; raise BrokerFault if that takes too long.
 
+        `url` is one address or several, separated by commas: those of one cluster, of which any
+        will do. `replicas` is the number of copies of the streams that this connection makes.
         Nothing is buffered while disconnected (pending_size=-1): a frame that leaves late would
         be a deposed writer's frame.
         """
         client = Client()
-        broker = cls(client)
+        broker = cls(client, replicas=replicas)
+        servers = [each.strip() for each in url.split(",")]
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 await client.connect(
-                    url,
+                    servers,
                     name=name,
                     inbox_prefix=f"_INBOX_{role}",
                     pending_size=-1,
@@ -82,7 +91,7 @@ class NatsBroker:
                     closed_cb=broker._on_closed,
                 )
         except (OSError, nats.errors.Error, TimeoutError) as error:
-            where = urlsplit(url).netloc.rpartition("@")[2]
+            where = ", ".join(urlsplit(each).netloc.rpartition("@")[2] for each in servers)
             await client.close()
             raise BrokerFault(f"no broker at {where}, or it does not know us: {error!r}") from error
         check_version(client._server_info["version"])  # noqa: SLF001  # else only a parsed triple
@@ -101,6 +110,19 @@ class NatsBroker:
         except nats.errors.Error as error:
             raise Disconnected(f"not sent to {subject}: {error!r}") from error
 
+    async def offer(self, subject: str, data: bytes) -> None:
+        """See the port. A stream's leader alone listens on its subjects."""
+        if not self._client.is_connected:
+            raise Disconnected(f"not sent to {subject}: there is no connection")
+        try:
+            answer = await self._request(subject, data, timeout_s=_OFFER_TIMEOUT_S)
+        except NoResponse as fault:
+            if isinstance(fault.__cause__, nats.errors.NoRespondersError):
+                raise NotTaken(f"no stream takes {subject} now") from fault
+            raise
+        if error := msgspec.json.decode(answer).get("error"):
+            raise NotTaken(f"{subject} is not taken now: {error.get('description')}")
+
     async def append(
         self, subject: str, data: bytes, *, expected_last_sequence: int
     ) -> asyncio.Future[int]:
@@ -112,12 +134,12 @@ class NatsBroker:
 
     async def provide_streams(self, partition_count: int) -> None:
         """See the port."""
-        self._queue_configs = await provide_streams(self.api, partition_count)
+        self._queue_configs = await provide_streams(self.api, partition_count, self._replicas)
 
     async def provide_slot_map(self, wanted: SlotMap) -> SlotMap:
         """See the port."""
         request = partial(self._request, timeout_s=_API_TIMEOUT_S)
-        return await provide_slot_map(self.api, request, wanted)
+        return await provide_slot_map(self.api, request, wanted, self._replicas)
 
     async def slot_map(self) -> SlotMap:
         """See the port."""
@@ -281,10 +303,23 @@ class NatsBroker:
         return answers
 
     async def api(self, verb: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """A JetStream API request: the decoded answer, errors included."""
-        answer = await self.request(f"$JS.API.{verb}", encode_body(body), timeout_s=_API_TIMEOUT_S)
-        decoded: dict[str, Any] = msgspec.json.decode(answer)
-        return decoded
+        """A JetStream API request: the decoded answer, errors included.
+
+        It may be asked several times: what is used here changes nothing more the second time.
+        """
+        give_up_s = asyncio.get_running_loop().time() + _API_TIMEOUT_S
+        while True:
+            try:
+                answer = await self.request(
+                    f"$JS.API.{verb}", encode_body(body), timeout_s=_API_ASKED_AGAIN_S
+                )
+            except NoResponse as fault:
+                is_over = asyncio.get_running_loop().time() + _API_ASKED_AGAIN_S > give_up_s
+                if is_over or not isinstance(fault.__cause__, TimeoutError):
+                    raise
+            else:
+                decoded: dict[str, Any] = msgspec.json.decode(answer)
+                return decoded
 
     async def close(self) -> None:
         """See the port."""

@@ -139,6 +139,7 @@ class NatsFollowing:
         self._arrived.set()
 
     async def _remake_consumer(self) -> None:
+        told = ""
         while True:
             self._reset.clear()
             try:
@@ -151,7 +152,9 @@ class NatsFollowing:
                 self._fail(fault)
                 return
             except (BrokerFault, nats.errors.Error, OSError) as fault:
-                _log.warning("%s: not followed now: %s", self._stream, fault)
+                if told != str(fault):  # an outage is told once, not five times a second
+                    told = str(fault)
+                    _log.warning("%s: not followed now: %s", self._stream, fault)
                 await asyncio.sleep(_RETRY_S)
             else:
                 return
@@ -222,7 +225,8 @@ class NatsFollowing:
             return
         stored, consumer_sequence = _stored_message(message)
         if consumer_sequence != self._consumer_sequence + 1:
-            _log.warning("%s: gap before %s, following anew", self._stream, stored.sequence)
+            if not self._reset.is_set():  # told once, not for every message behind the gap
+                _log.warning("%s: gap before %s, following anew", self._stream, stored.sequence)
             self.reset()
             return
         self._consumer_sequence = consumer_sequence

@@ -1,11 +1,7 @@
 """The streams of a wallet: their configuration, and whether server and streams are fit for it."""
 
-import asyncio
-import urllib.error
-import urllib.request
 from typing import Any, Final, Protocol
 
-import msgspec
 import orjson
 
 from broker.port import BrokerFault, BrokerUnfit
@@ -26,6 +22,7 @@ from contracts.subjects import (
 SERVER_VERSION_MIN: Final = (2, 12)
 
 _NO_SUCH_STREAM: Final = 10059
+_NO_CLUSTER: Final = 10074
 _PARTITIONS: Final = "ewallet.partitions"
 
 
@@ -111,8 +108,8 @@ async def provide_streams(
     await provide_stream(api, leases)
     configs = {LEASES_STREAM: leases}
     for party in parties(partition_count):
-        journal = journal_config(party, partition_count, replicas)
-        _check_journal(await provide_stream(api, journal), partition_count)
+        found = await provide_stream(api, journal_config(party, partition_count, replicas))
+        _check_journal(found, partition_count)
         queue = queue_config(party, replicas)
         _check_queue(await provide_stream(api, queue), queue)
         configs[queue["name"]] = queue
@@ -128,13 +125,23 @@ async def provide_streams(
 
 
 async def provide_stream(api: JetStreamApi, config: dict[str, Any]) -> dict[str, Any]:
-    """Make the stream if it is missing; give the configuration it has."""
+    """Make the stream if it is missing; give the configuration it has.
+
+    Raise BrokerUnfit if the servers can't keep as many copies, or are told to keep another number.
+    """
     answer = await api(f"STREAM.INFO.{config['name']}")
     if answer.get("error", {}).get("err_code") == _NO_SUCH_STREAM:
         answer = await api(f"STREAM.CREATE.{config['name']}", config)
-    if "error" in answer:
-        raise BrokerFault(f"Stream {config['name']} can't be had now: {answer['error']}")
+    error = answer.get("error", {})
+    if error.get("err_code") == _NO_CLUSTER:
+        raise BrokerUnfit(
+            f"EWALLET_REPLICAS={config['num_replicas']} asks for more copies of each stream than "
+            "one nats-server can keep: name a cluster in EWALLET_NATS_URL, or unset it."
+        )
+    if error:
+        raise BrokerFault(f"Stream {config['name']} can't be had now: {error}")
     found: dict[str, Any] = answer["config"]
+    _check_replicas(found, config["num_replicas"])
     return found
 
 
@@ -164,6 +171,16 @@ def _check_queue(found: dict[str, Any], wanted: dict[str, Any]) -> None:
         )
 
 
+def _check_replicas(found: dict[str, Any], replicas: int) -> None:
+    kept = found.get("num_replicas", 1)
+    if kept != replicas:
+        raise BrokerUnfit(
+            f"Stream {found['name']} has {kept} replicas and EWALLET_REPLICAS is {replicas}. Set "
+            f"EWALLET_REPLICAS={kept}, or change each stream of this wallet first, as an operator: "
+            f"nats stream edit {found['name']} --replicas {replicas}"
+        )
+
+
 def check_version(version: str) -> None:
     """Raise BrokerUnfit for a server that is too old."""
     parts = version.removeprefix("v").split(".")
@@ -172,51 +189,6 @@ def check_version(version: str) -> None:
     ):
         least = ".".join(map(str, SERVER_VERSION_MIN))
         raise BrokerUnfit(f"nats-server {version} is too old: install {least} or newer.")
-
-
-class _JetStreamConfig(msgspec.Struct):
-    sync_always: bool = False
-
-
-class _JetStreamVarz(msgspec.Struct):
-    config: _JetStreamConfig | None = None
-
-
-class _Varz(msgspec.Struct):
-    jetstream: _JetStreamVarz
-
-
-async def check_sync_always(monitor_url: str) -> None:
-    """Raise BrokerUnfit unless the server fsyncs every write before it acknowledges it.
-
-    Only the monitoring endpoint tells: with the default `sync_interval` of two minutes an
-    acknowledged journal frame would be lost by a power cut.
-    """
-    url = f"{monitor_url.rstrip('/')}/varz"
-    if not url.startswith("http://"):
-        raise BrokerUnfit(f"EWALLET_NATS_MONITOR_URL must be an http:// address, not {url!r}.")
-    try:
-        body = await asyncio.to_thread(_fetch, url)
-    except (OSError, urllib.error.URLError) as error:
-        raise BrokerFault(
-            f"{url} does not tell whether the server syncs always ({error}). Set "
-            "EWALLET_NATS_MONITOR_URL to the monitoring address of nats-server (`http: …`)."
-        ) from error
-    try:
-        jetstream = msgspec.json.decode(body, type=_Varz).jetstream.config
-    except msgspec.DecodeError as error:
-        raise BrokerUnfit(f"{url} is not the monitoring address of a nats-server.") from error
-    if jetstream is None or not jetstream.sync_always:
-        raise BrokerUnfit(
-            "nats-server runs without `sync_interval: always`: a power cut would lose "
-            "acknowledged transfers. Set it in the server's jetstream block and restart it."
-        )
-
-
-def _fetch(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  # http:// checked
-        body: bytes = response.read()
-        return body
 
 
 def encode_body(body: dict[str, Any] | None) -> bytes:

@@ -4,6 +4,7 @@ BrokerFault
 ├── Disconnected     nothing was sent
 ├── AppendRefused    nothing was stored: the stream is not where the sender thought
 ├── AppendUnknown    no answer: it may be stored or not; find out by reading
+├── NotTaken         nothing was stored: no stream takes that subject now
 ├── NoResponse       nobody answered a request in time
 ├── SnapshotDamaged  what is stored of a snapshot is not all of it
 └── BrokerUnfit      the server can't be trusted with a journal; a restart won't help
@@ -32,6 +33,10 @@ class AppendRefused(BrokerFault):
 
 class AppendUnknown(BrokerFault):
     """The append was not answered in time; whether it is stored can only be read."""
+
+
+class NotTaken(BrokerFault):
+    """No stream takes the message now, as while its servers choose a leader; nothing is stored."""
 
 
 class NoResponse(BrokerFault):
@@ -92,6 +97,14 @@ class Broker(Protocol):
 
     async def publish(self, subject: str, data: bytes) -> None:
         """Send without an answer. Raise Disconnected rather than queue for later."""
+        ...
+
+    async def offer(self, subject: str, data: bytes) -> None:
+        """Send to a stream like `publish`, and return when the stream has it.
+
+        Raise Disconnected or NotTaken when nothing is stored, NoResponse when that is not known
+        soon.
+        """
         ...
 
     async def append(

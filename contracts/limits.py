@@ -67,6 +67,10 @@ WAIT_MS_MAX: Final = 60_000
 RESEND_AFTER_MS: Final = 1_000
 """A proxy sends an unanswered command again each time this has passed."""
 
+ABSENCE_MS_MAX: Final = 10_000
+"""When nobody has taken a partition's commands for so long, proxies refuse them at once. Servers of
+a cluster that lost a stream's leader choose another within 9 s."""
+
 TICK_MS: Final = 500
 """How often a writer lets time pass in a party that waits for others."""
 

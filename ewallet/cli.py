@@ -21,8 +21,9 @@ COMMANDS: Final = {
     "entries": "ewallet.command_queries",
     "status": "ewallet.command_status",
     "partitions": "ewallet.command_partitions",
+    "cluster-config": "ewallet.command_cluster_config",
 }
-"""Each subcommand and the module that has it under the same name."""
+"""Each subcommand and the module that has it under the same name (there with `_` for `-`)."""
 
 
 class LazyGroup(click.Group):
@@ -36,7 +37,8 @@ class LazyGroup(click.Group):
         """Return the subcommand, or None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), name)
         return command
 
 

@@ -17,6 +17,7 @@ from ewallet.nats_configuration import read_urls
 from ewallet.options import COORDINATION, Command, setting
 from ewallet.permissions import Role
 from runtime.process import Unfit
+from runtime.settings import REPLICAS_MAX
 
 
 def _service_options(command: Command) -> Command:
@@ -28,8 +29,9 @@ def _service_options(command: Command) -> Command:
             help="Where the read store and the witnesses live.",
         ),
         setting("--partitions", type=click.IntRange(min=1), help="Partitions of this wallet."),
-        setting("--nats-monitor-url", help="Monitoring address of nats-server."),
-        setting("--nats-url", help="nats://user:password@host:port of nats-server."),
+        setting("--nats-monitor-url", help="Monitoring addresses of all NATS servers."),
+        setting("--nats-password-file", help="Holds the password that --nats-url leaves out."),
+        setting("--nats-url", help="nats://user:password@host:port,… of one or more servers."),
     ):
         command = add(command)
     return command
@@ -56,6 +58,12 @@ def proxy(**options: Any) -> None:
 )
 @setting("--snapshot-events", type=int, help="Events after which a snapshot is written.")
 @setting("--snapshot-s", type=int, help="Seconds after which one is, if there is anything new.")
+@setting(
+    "--replicas",
+    type=click.IntRange(1, REPLICAS_MAX),
+    default=1,
+    help="Servers of the NATS cluster that hold a copy of each journal.",
+)
 def writer(**options: Any) -> None:
     """Run one writer against an existing NATS."""
     _become(Role.WRITER, options)

@@ -1,7 +1,10 @@
-"""The configuration of the embedded nats-server. Pure: settings in, text out."""
+"""The configuration of a nats-server, embedded or in a cluster. Pure: settings in, text out.
+
+What it grants its users and how it stores is the same for both, and stands here once.
+"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +42,29 @@ class NatsSettings:
         return f"nats://{role.value}:{self.passwords[role]}@{HOST}:{self.port}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClusterSettings:
+    """The servers of a cluster, all configured alike but for the name that each is started with.
+
+    `servers` are their host names, which are also those of the machines or containers; a server
+    listens on all addresses, so only the wallet's services may share its network.
+    """
+
+    servers: Sequence[str]
+    store: Path
+    memory_bytes: int
+    """What the streams in memory may take together. Each reserves its bound, and the usual limit is
+    a share of the machine's memory or of GOMEMLIMIT, which may be less."""
+    passwords: Mapping[Role, str]
+    route_password: str
+
+
+CLIENT_PORT: Final = 4222
+MONITOR_PORT: Final = 8222
+ROUTE_PORT: Final = 6222
+_ROUTE_USER: Final = "route"
+
+
 def render(settings: NatsSettings, permissions: Mapping[Role, Permissions]) -> str:
     """Return the configuration file's text.
 
@@ -46,28 +72,68 @@ def render(settings: NatsSettings, permissions: Mapping[Role, Permissions]) -> s
     `read_urls` can read it back. What is absent is absent on purpose: no cluster, leafnode,
     WebSocket or MQTT listener, no user without a password.
     """
-    return json.dumps(
+    return _text(
         {
             "server_name": settings.server_name,
             "listen": f"{HOST}:{settings.port}",
             "http": f"{HOST}:{settings.monitor_port}",
-            "max_payload": PAYLOAD_BYTES_MAX,
-            # `always`: an acknowledged frame is on the disk, not in the page cache.
-            "jetstream": {"store_dir": str(settings.store), "sync_interval": "always"},
-            "authorization": {
-                "users": [
-                    {
-                        "user": role.value,
-                        "password": settings.passwords[role],
-                        "permissions": permissions[role].as_configuration(),
-                    }
-                    for role in Role
-                ]
-            },
-        },
-        indent=2,
-        ensure_ascii=False,  # nats-server does not know JSON's \u escapes
+            **_shared(settings.store, settings.passwords, permissions),
+        }
     )
+
+
+def render_cluster(settings: ClusterSettings, permissions: Mapping[Role, Permissions]) -> str:
+    """Return the text for every server of the cluster; each is told its name with `--name`.
+
+    Each is given the routes to all, itself included, which nats-server recognises.
+    """
+    routes = [
+        f"nats-route://{_ROUTE_USER}:{settings.route_password}@{server}:{ROUTE_PORT}"
+        for server in settings.servers
+    ]
+    shared = _shared(settings.store, settings.passwords, permissions)
+    return _text(
+        {
+            "listen": f"0.0.0.0:{CLIENT_PORT}",
+            "http": f"0.0.0.0:{MONITOR_PORT}",
+            **shared,
+            "jetstream": shared["jetstream"] | {"max_memory_store": settings.memory_bytes},
+            "cluster": {
+                "name": "ewallet",
+                "listen": f"0.0.0.0:{ROUTE_PORT}",
+                "authorization": {"user": _ROUTE_USER, "password": settings.route_password},
+                "routes": routes,
+                # Clients know all servers by name; an address that one tells them may be stale.
+                "no_advertise": True,
+            },
+        }
+    )
+
+
+def _shared(
+    store: Path, passwords: Mapping[Role, str], permissions: Mapping[Role, Permissions]
+) -> dict[str, Any]:
+    """Return what every server of a wallet has: bounds, durability, users."""
+    return {
+        "max_payload": PAYLOAD_BYTES_MAX,
+        # `always`: an acknowledged frame is on the disk, not in the page cache.
+        "jetstream": {"store_dir": str(store), "sync_interval": "always"},
+        "authorization": {
+            "users": [
+                {
+                    "user": role.value,
+                    "password": passwords[role],
+                    "permissions": permissions[role].as_configuration(),
+                }
+                for role in Role
+            ]
+        },
+    }
+
+
+def _text(configuration: Mapping[str, object]) -> str:
+    # ensure_ascii: nats-server does not know JSON's \u escapes
+    return json.dumps(configuration, indent=2, ensure_ascii=False)
 
 
 def read_urls(text: str, role: Role) -> tuple[str, str]:

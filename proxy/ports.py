@@ -24,9 +24,16 @@ AccountsQuery = AccountQuery | EntriesQuery | TransferQuery | CreditStepsQuery
 
 
 class NoRoom(Exception):
-    """Too many requests are held or there is no broker: nothing was sent. Becomes a 503.
+    """Too many requests are held: nothing was sent. Becomes a 503.
 
     The message is a sentence for the client; without one, too many are held.
+    """
+
+
+class Unavailable(NoRoom):
+    """Nobody takes the command: the broker is not reached, or has no majority of its servers.
+
+    Nothing was sent. Becomes a 503.
     """
 
 

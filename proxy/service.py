@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Final, assert_never
 
 import msgspec
 from msgspec import structs
 
-from broker.port import Broker, Disconnected, NoResponse
+from broker.port import Broker, Disconnected, NoResponse, NotTaken
 from contracts.commands import Command
 from contracts.frames import COMMAND_FRAME, RESULT_FRAME, Undecodable
 from contracts.limits import HELD_REQUESTS_MAX, WAIT_MS_DEFAULT
@@ -30,8 +31,9 @@ from contracts.queries import (
 from contracts.results import Result
 from contracts.status import ReaderStatus, WriterStatus, decode_status
 from contracts.subjects import command_subject, query_subject, result_subject, status_subject
-from proxy.core.held import Held, HeldRequests
-from proxy.ports import AccountsQuery, GatewayStatus, NoAnswer, NoRoom
+from proxy.core.absence import Absence
+from proxy.core.held import Held, HeldRequests, SentFrame
+from proxy.ports import AccountsQuery, GatewayStatus, NoAnswer, NoRoom, Unavailable
 
 _log = logging.getLogger(__name__)
 
@@ -42,8 +44,11 @@ _QUERY_GRACE_MS: Final = 1_000
 """A reader answers within the wait it was given; this is for the way there and back."""
 _QUERY_SLICE_MS: Final = 5_000
 """The longest wait asked for at a time; a reader waits no longer for a sequence either."""
-_NOT_SENT: Final = "The broker could not be reached in time; nothing was sent. Try again."
+_NOT_SENT: Final = "No broker took it in time; nothing was sent. Try again."
 _ASKED_AGAIN_S: Final = 0.1
+_DOUBT_MS: Final = 30_000
+"""After one partition's queue took nothing, those of the others are asked for so long too: what is
+wrong with the broker is seldom wrong with one stream only."""
 _READER_ABSENCE_MS: Final = 3_000
 """How long there may be no reader at all, as while one is started again."""
 
@@ -62,6 +67,8 @@ class BrokerGateway:
         self._held: HeldRequests[Waiter] = HeldRequests(
             proxy_id, partition_count, _FRAMES_IN_FLIGHT_MAX
         )
+        self._absences = [Absence() for _ in range(partition_count)]
+        self._doubted_until_ms = 0
         self._work = [asyncio.Event() for _ in range(partition_count)]
         self._not_waiting: list[Held[Waiter]] = []
         """Requests with wait_ms 0 that were not sent yet."""
@@ -182,21 +189,44 @@ class BrokerGateway:
 
     async def _send_frames(self, partition: int) -> None:
         """Send what waits: all requests that one turn of the event loop brought, in one frame."""
-        subject = command_subject(partition)
         work = self._work[partition]
         while True:
             await work.wait()
             work.clear()
             while (sent := self._held.next_frame(partition, self._now_ms())) is not None:
                 try:
-                    await self._broker.publish(subject, COMMAND_FRAME.encode(sent.frame))
+                    await self._deliver(partition, sent)
                 except Disconnected as fault:
                     self._held.not_sent(sent)
                     _log.warning("partition %s: held back: %s", partition, fault)
                     await self._broker.connected()
+                except NotTaken:
+                    self._held.not_sent(sent)
+                    self._note_absence(partition)
+                    await asyncio.sleep(_ASKED_AGAIN_S)  # noqa: TID251  # no queue tells of itself
                 else:
                     self._release_sent()
                     self._keep_timer(sent.landed_at_ms)
+
+    async def _deliver(self, partition: int, sent: SentFrame[Waiter]) -> None:
+        """Send a frame. Where an answer is overdue, ask whether anybody takes it."""
+        subject, data = command_subject(partition), COMMAND_FRAME.encode(sent.frame)
+        absence = self._absences[partition]
+        is_doubted = absence.is_noticed or self._now_ms() < self._doubted_until_ms
+        if not (sent.is_repeat or is_doubted):
+            await self._broker.publish(subject, data)
+            return
+        with suppress(NoResponse):  # nobody knows: then it counts as sent
+            await self._broker.offer(subject, data)
+            absence.taken()
+
+    def _note_absence(self, partition: int) -> None:
+        """Refuse what was never sent, if this is more than a failover."""
+        now_ms = self._now_ms()
+        self._doubted_until_ms = now_ms + _DOUBT_MS
+        if self._absences[partition].not_taken(now_ms):
+            for held in self._held.refuse_unsent(partition):
+                self._give_up(held)
 
     def _release_sent(self) -> None:
         """Tell the clients that do not wait that their commands are on their way.
@@ -258,7 +288,7 @@ class BrokerGateway:
         if held.sends:
             held.waiter.set_result(None)
         else:
-            held.waiter.set_exception(NoRoom(_NOT_SENT))
+            held.waiter.set_exception(Unavailable(_NOT_SENT))
 
     def _now_ms(self) -> int:
         return int(self._loop.time() * 1_000)

@@ -3,15 +3,20 @@
 It prints the line `ready` on standard output once it does its work, logs to standard error, ends
 with 0 on SIGTERM or SIGINT, with EXIT_UNFIT after one sentence if a restart would not help, and
 with 1 otherwise: its supervisor then starts it again.
+
+Where nobody reads its standard output, as in a container, EWALLET_READY_FILE names a file that it
+touches each second from then on: one that is missing or old tells that the work is not done.
 """
 
 import asyncio
 import gc
 import logging
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import uvloop
@@ -29,6 +34,7 @@ T = TypeVar("T")
 
 _ASKED_AGAIN_S: Final = 0.1
 """Between two questions of a starting process for what is not there yet."""
+_BEAT_S: Final = 1.0
 _GC_THRESHOLDS: Final = (20_000, 50, 1_000)
 """Reference cycles are rare here: connections and exceptions make a few."""
 
@@ -100,6 +106,19 @@ def say_ready() -> None:
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
     print("ready", flush=True)
+    if ready_file := _ready_file():
+        _beat(asyncio.get_running_loop(), ready_file)
+
+
+def _ready_file() -> Path | None:
+    path = os.environ.get("EWALLET_READY_FILE")
+    return Path(path) if path else None
+
+
+def _beat(loop: asyncio.AbstractEventLoop, ready_file: Path) -> None:
+    """Touch the file now and each second: a loop that hangs lets it grow old."""
+    ready_file.touch()
+    loop.call_later(_BEAT_S, _beat, loop, ready_file)
 
 
 async def run_until(stop: asyncio.Event, *works: Coroutine[Any, Any, None]) -> None:
@@ -149,4 +168,11 @@ async def _until_stopped(serve: Callable[[asyncio.Event], Awaitable[None]]) -> N
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await serve(stop)
+    ready_file = _ready_file()
+    try:
+        if ready_file:
+            ready_file.unlink(missing_ok=True)  # of a process before this one
+        await serve(stop)
+    finally:
+        if ready_file:
+            ready_file.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import secrets
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any, Final
@@ -11,7 +11,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from broker.nats_broker import NatsBroker
-from broker.nats_streams import check_sync_always
+from broker.nats_sync import ask_the_rest, check_sync_always
 from broker.port import Broker
 from broker.witness import Witness, witness_path
 from contracts.parties import COORDINATOR, party_name
@@ -57,8 +57,10 @@ async def serve(stop: asyncio.Event) -> None:
     writer_settings = read_writer_settings(os.environ)
     settings = writer_settings.service
     writer_id = f"writer-{secrets.token_hex(6)}"
-    await check_sync_always(settings.nats_monitor_url)
-    broker = await NatsBroker.connect(settings.nats_url, name=writer_id, role="writer")
+    silent = await check_sync_always(settings.nats_monitor_url, settings.replicas)
+    broker = await NatsBroker.connect(
+        settings.nats_url, name=writer_id, role="writer", replicas=settings.replicas
+    )
     try:
         with ExitStack() as stack:
             await broker.provide_streams(settings.partition_count)
@@ -74,11 +76,22 @@ async def serve(stop: asyncio.Event) -> None:
                 name=writer_settings.name,
             )
             await _serve_status(broker, writers)
-            leaving = _leave(stop, writers.leading)
-            works = (lose(broker), _tell_ready(writers), leaving, *writers.works())
+            works = (
+                lose(broker),
+                _refuse_unsynced(silent),
+                _tell_ready(writers),
+                _leave(stop, writers.leading),
+                *writers.works(),
+            )
             await run_until(asyncio.Event(), *works)
     finally:
         await broker.close()
+
+
+async def _refuse_unsynced(silent: Sequence[str]) -> None:
+    """Check the servers that were silent at the start when they are back, and stay."""
+    await ask_the_rest(silent)
+    await asyncio.Event().wait()
 
 
 def make_writers(

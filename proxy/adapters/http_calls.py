@@ -87,7 +87,7 @@ _BODIES: Final = (
     problems.UNSUPPORTED_CONTENT_ENCODING,
 )
 
-_COMMANDS: Final = (*_BODIES, problems.NO_ROOM, problems.WRONG_PARTITION)
+_COMMANDS: Final = (*_BODIES, problems.NO_ROOM, problems.UNAVAILABLE, problems.WRONG_PARTITION)
 
 _REFUSED_TRANSFERS: Final = (
     problems.FROM_ACCOUNT_NOT_FOUND,

@@ -28,9 +28,10 @@ from proxy.core.problems import (
     NO_ANSWER,
     NO_ROOM,
     TOO_MANY_CONNECTIONS,
+    UNAVAILABLE,
     Problem,
 )
-from proxy.ports import Gateway, NoAnswer, NoRoom
+from proxy.ports import Gateway, NoAnswer, NoRoom, Unavailable
 
 HEAD_LINE_BYTES_MAX: Final = 4_096
 """The request line and each header; the longest valid address is under 600 bytes."""
@@ -137,7 +138,8 @@ class _Connection(web.RequestHandler):
         if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
             raise ConnectionError("there is nobody to answer") from exc
         if isinstance(exc, NoRoom):
-            return problem_response(Problem(NO_ROOM, str(exc)))
+            kind = UNAVAILABLE if isinstance(exc, Unavailable) else NO_ROOM
+            return problem_response(Problem(kind, str(exc)))
         if isinstance(exc, NoAnswer):
             return problem_response(Problem(NO_ANSWER))
         if status == HTTPStatus.BAD_REQUEST:

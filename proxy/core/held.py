@@ -48,7 +48,7 @@ class Held(Generic[W]):
 
 
 class SentFrame(Generic[W]):
-    """One frame that was handed out; opaque to the shell but for `frame`."""
+    """One frame that was handed out; opaque to the shell but for `frame` and `is_repeat`."""
 
     __slots__ = (
         "frame",
@@ -75,6 +75,11 @@ class SentFrame(Generic[W]):
         """Neither answered in full nor late."""
         self.is_in_flight = True
         """It has not landed yet, so it counts against the bound."""
+
+    @property
+    def is_repeat(self) -> bool:
+        """Whether something in it was sent before; that waits in front of what was not."""
+        return len(self.held[0].sends) > 1
 
 
 class HeldRequests(Generic[W]):
@@ -120,11 +125,25 @@ class HeldRequests(Generic[W]):
         return self._send(partition, held, now_ms) if held else None
 
     def not_sent(self, sent: SentFrame[W]) -> None:
-        """The frame never left: its requests wait again, as if it had not been handed out."""
+        """The frame never left: its requests wait again, as if it had not been handed out.
+
+        Told too late, when they do already, it changes nothing: they count as sent.
+        """
+        if not sent.is_open:
+            return
         self._close(sent)
         for request in sent.held:
             self._sent.pop(request.sends.pop(), None)
         self._wait_again(sent)
+
+    def refuse_unsent(self, partition: int) -> list[Held[W]]:
+        """Settle and return the requests that wait and were never sent."""
+        waiting = self._waiting[partition]
+        refused = [held for held in waiting if not held.sends and not held.is_settled]
+        for held in refused:
+            self._settle(held)
+        self._waiting[partition] = deque(held for held in waiting if not held.is_settled)
+        return refused
 
     def answered(self, request_number: int) -> Held[W] | None:
         """Settle the request that a result names; None if nobody waits for it any more."""

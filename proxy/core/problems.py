@@ -203,6 +203,9 @@ INTERNAL_ERROR: Final = ProblemKind(
 NO_ROOM: Final = ProblemKind(
     "no_room", 503, "No room", "Too many requests are waiting; nothing was sent. Try again."
 )
+UNAVAILABLE: Final = ProblemKind(
+    "unavailable", 503, "Unavailable", "Nobody takes changes now; nothing was sent. Try again."
+)
 NO_ANSWER: Final = ProblemKind(
     "no_answer", 503, "No answer", "No reader answered in time. Try again."
 )

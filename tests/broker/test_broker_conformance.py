@@ -17,6 +17,7 @@ from broker.port import (
     Disconnected,
     Following,
     NoResponse,
+    NotTaken,
     StoredMessage,
     StreamState,
 )
@@ -60,6 +61,15 @@ async def test_an_append_that_expects_another_sequence_is_refused(connect: Conne
         with pytest.raises(AppendRefused):
             await _append(broker, b"x", wrong)
     assert (await broker.stream_state(JOURNAL)).last_sequence == 1
+
+
+async def test_what_is_offered_is_in_the_stream_or_known_not_to_be(connect: Connect) -> None:
+    broker = await connect()
+    await broker.offer(command_subject(0), b"taken")
+    state = await broker.stream_state(queue_stream(0))
+    assert state.last_sequence == 1
+    with pytest.raises(NotTaken):
+        await broker.offer(command_subject(7), b"there is no such queue")
 
 
 async def test_after_a_refused_append_those_in_flight_behind_it_are_refused(

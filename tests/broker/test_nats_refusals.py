@@ -24,15 +24,25 @@ pytestmark = pytest.mark.server
 
 
 @pytest.fixture
-async def broker(tmp_path: Path) -> AsyncIterator[NatsBroker]:
-    """A connection to a server that holds nothing yet."""
+async def connections(tmp_path: Path) -> AsyncIterator[tuple[NatsBroker, NatsBroker]]:
+    """Two to a server that holds nothing yet: for one copy of each stream, and for three."""
     async with over_nats(tmp_path) as connect:
-        broker = await connect()
-        assert isinstance(broker, NatsBroker)
+        single = await connect()
+        assert isinstance(single, NatsBroker)
+        address = single._client.connected_url  # noqa: SLF001  # tests.broker knows no other way
+        assert address is not None
+        triple = await NatsBroker.connect(address.geturl(), name="test", role="test", replicas=3)
         try:
-            yield broker
+            yield single, triple
         finally:
-            await broker.close()
+            await single.close()
+            await triple.close()
+
+
+@pytest.fixture
+def broker(connections: tuple[NatsBroker, NatsBroker]) -> NatsBroker:
+    """The connection for one copy of each stream."""
+    return connections[0]
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", SlotMap.even(2).encode()[:-2]])
@@ -76,3 +86,22 @@ async def test_a_coordinators_journal_that_may_forget_is_refused(broker: NatsBro
     assert "error" not in await broker.api(f"STREAM.CREATE.{stream}", config)
     with pytest.raises(BrokerUnfit, match=f"{stream} is not configured as a journal"):
         await broker.provide_streams(1)
+
+
+async def test_more_copies_than_a_lone_server_can_keep_are_refused(
+    connections: tuple[NatsBroker, NatsBroker],
+) -> None:
+    with pytest.raises(BrokerUnfit, match="EWALLET_REPLICAS=3 asks for more copies"):
+        await connections[1].provide_streams(1)
+
+
+async def test_streams_with_fewer_copies_than_asked_for_are_refused(
+    connections: tuple[NatsBroker, NatsBroker],
+) -> None:
+    single, triple = connections
+    await single.provide_streams(1)
+    await single.provide_slot_map(SlotMap.even(1))
+    with pytest.raises(BrokerUnfit, match="EVT_0 has 1 replicas and EWALLET_REPLICAS is 3"):
+        await triple.provide_streams(1)
+    with pytest.raises(BrokerUnfit, match="KV_WALLET has 1 replicas"):
+        await triple.provide_slot_map(SlotMap.even(1))

@@ -70,6 +70,33 @@ def test_a_late_frame_is_sent_again_under_new_numbers_and_the_old_ones_still_cou
     assert len(held) == 0
 
 
+def test_only_what_was_never_sent_is_refused() -> None:
+    held = table()
+    add(held, "sent")
+    names(held)
+    held.keep_time(RESEND_AFTER_MS)
+    add(held, "new", RESEND_AFTER_MS)
+    sent = held.next_frame(0, RESEND_AFTER_MS)
+    assert sent is not None
+    assert sent.is_repeat
+    held.not_sent(sent)
+    assert [each.waiter for each in held.refuse_unsent(0)] == ["new"]
+    assert len(held) == 1
+    assert names(held, RESEND_AFTER_MS) == (4, ["sent"])
+
+
+def test_what_is_late_already_counts_as_sent() -> None:
+    held = table()
+    add(held, "a")
+    sent = held.next_frame(0, 0)
+    assert sent is not None
+    assert not sent.is_repeat
+    held.keep_time(RESEND_AFTER_MS)
+    held.not_sent(sent)
+    assert held.refuse_unsent(0) == []
+    assert names(held, RESEND_AFTER_MS) == (2, ["a"])
+
+
 def test_a_request_is_sent_again_as_often_as_its_frame_is_late() -> None:
     held = table()
     add(held, "a")

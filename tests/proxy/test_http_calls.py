@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy.ports import NoAnswer, NoRoom
+from proxy.ports import NoAnswer, NoRoom, Unavailable
 
 if TYPE_CHECKING:
     from tests.proxy.conftest import Wallet
@@ -291,9 +291,14 @@ async def test_the_status_shows_who_leads_and_who_follows(wallet: Wallet) -> Non
     assert [reader["id"] for reader in partition["readers"]] == ["reader-1"]
 
 
-@pytest.mark.parametrize(
-    ("fault", "code"), [(NoRoom("There is no room."), "no_room"), (NoAnswer(), "no_answer")]
-)
+FAULTS = [
+    (NoRoom("There is no room."), "no_room"),
+    (Unavailable("There is nobody."), "unavailable"),
+    (NoAnswer(), "no_answer"),
+]
+
+
+@pytest.mark.parametrize(("fault", "code"), FAULTS)
 async def test_a_fault_behind_the_gateway_is_a_503_that_says_when_to_try_again(
     wallet: Wallet, fault: Exception, code: str
 ) -> None:

@@ -36,7 +36,7 @@ from contracts.subjects import (
     result_subject,
     status_subject,
 )
-from proxy.ports import NoAnswer, NoRoom
+from proxy.ports import NoAnswer, NoRoom, Unavailable
 from proxy.service import BrokerGateway
 from reader.bootstrap import serve_on
 from runtime.settings import ServiceSettings
@@ -193,6 +193,61 @@ async def test_a_request_that_was_never_sent_ends_with_no_room(world: World) -> 
         world.proxy_connection.cut()
         with pytest.raises(NoRoom, match="nothing was sent"):
             await gateway.submit(opening("a"), wait_ms=50)
+
+
+async def notice_absence(world: World, gateway: BrokerGateway) -> None:
+    """Lose a command that may have been taken, with its queue: its outcome is not known."""
+    waiting = gateway.submit(opening("lost"), wait_ms=300)
+    await stored(world, 1)
+    world.server.lose_stream(queue_stream(0))
+    assert await waiting is None
+
+
+async def test_what_no_queue_took_is_refused_and_not_unknown(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.core.held.RESEND_AFTER_MS", 50)
+    async with world.gateway() as gateway:
+        await notice_absence(world, gateway)
+        with pytest.raises(Unavailable, match="nothing was sent"):
+            await gateway.submit(opening("a"), wait_ms=50)
+        waiting = gateway.submit(opening("b"), wait_ms=WAIT_MS)
+        world.server.restore(queue_stream(0))
+        async with world.reader(), world.writer():
+            assert await waiting is not None
+    names = {each.routing_account_id for frame in world.frames() for each in frame.commands}
+    assert "a" not in names
+
+
+async def test_when_one_queue_is_absent_the_others_are_asked_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.core.held.RESEND_AFTER_MS", 50)
+    world = World(tmp_path, partition_count=2)
+    here, there = (
+        next(name for name in map(str, count()) if world.slots.partition_of(name) == partition)
+        for partition in range(2)
+    )
+    async with asyncio.timeout(DEADLINE_S), world.gateway() as gateway:
+        waiting = gateway.submit(opening(here), wait_ms=300)
+        await stored(world, 1)
+        for partition in range(2):
+            world.server.lose_stream(queue_stream(partition))
+        assert await waiting is None
+        with pytest.raises(Unavailable):
+            await gateway.submit(opening(there), wait_ms=50)
+
+
+async def test_a_long_absence_is_not_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.core.held.RESEND_AFTER_MS", 50)
+    monkeypatch.setattr("proxy.core.absence.ABSENCE_MS_MAX", 200)
+    async with world.gateway() as gateway:
+        await notice_absence(world, gateway)
+        async with asyncio.timeout(WAIT_MS / 2_000):
+            with pytest.raises(Unavailable):
+                await gateway.submit(opening("a"), wait_ms=WAIT_MS)
 
 
 async def test_requests_that_do_not_wait_do_not_pile_up_in_an_outage(

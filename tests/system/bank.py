@@ -20,6 +20,8 @@ class Bank:
     url: str
     ways: tuple[str, ...] = ("choreography",)
     """Asked for in turn."""
+    prefix: str = "t"
+    """Of transaction ids: another one for each load on the same wallet."""
     told: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
     more: asyncio.Event = field(default_factory=asyncio.Event)
@@ -42,7 +44,7 @@ class Bank:
                 "to_account_id": payee,
                 "amount": f"{chance.randint(1, 9)}.00",
                 "currency": "USD",
-                "transaction_id": f"t-{number}-{count}",
+                "transaction_id": f"{self.prefix}-{number}-{count}",
             }
             way = self.ways[count % len(self.ways)]
             outcome = await self.transfer(session, body, way)
