@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "proxy": "ewallet.command_roles",
     "writer": "ewallet.command_roles",
     "reader": "ewallet.command_roles",
+    "sentinel": "ewallet.command_roles",
     "accounts": "ewallet.command_accounts",
     "transfer": "ewallet.command_transfer",
     "transfers": "ewallet.command_transfers",

@@ -21,6 +21,11 @@ _READ_SLOT_MAP: Final = f"$JS.API.STREAM.MSG.GET.{subjects.WALLET_STREAM}"
 """Whose body names the key; the slot map is the only one there is."""
 
 
+SENTINEL: Final = "sentinel"
+"""The NATS user of the sentinel, and its module. No `Role`: it belongs to the servers' own NATS
+account, sees nothing of the wallet, and only a cluster has one."""
+
+
 class Role(Enum):
     """A service that has its own NATS user. The value names the user and the module."""
 
@@ -61,6 +66,16 @@ def permissions_of_roles(partition_count: int) -> Mapping[Role, Permissions]:
         Role.READER: _reader(partitions),
         Role.PROXY: _proxy(partitions),
     }
+
+
+def sentinel_permissions() -> Permissions:
+    """What the sentinel needs: it asks the members of Raft groups for votes, and hears nothing.
+
+    Not harmless in wrong hands: forged requests keep groups from having leaders, and together with
+    forged answers could bring up a server that lacks acknowledged frames. So is the routes'
+    password, which lets a stranger be a server.
+    """
+    return Permissions(publish=("$NRG.V.*",), subscribe=(f"_INBOX_{SENTINEL}.>",))
 
 
 def _writer(partitions: Sequence[int]) -> Permissions:

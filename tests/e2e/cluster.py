@@ -18,7 +18,8 @@ BASE_IMAGES: Final = {
 NATS: Final = ("nats-1", "nats-2", "nats-3")
 SERVICES: Final = (
     *NATS,
-    *("writer-1", "writer-2", "reader-1", "reader-2", "postgres", "proxy-1", "proxy-2", "entry"),
+    *("sentinel-1", "sentinel-2", "writer-1", "writer-2", "reader-1", "reader-2", "postgres"),
+    *("proxy-1", "proxy-2", "entry"),
 )
 
 BUILD_S_MAX: Final = 900.0
