@@ -20,7 +20,13 @@ from broker.nats_appends import Appends, stored_revision
 from broker.nats_following import NatsFollowing
 from broker.nats_slot_map import EXPECTED_LAST_OF_SUBJECT, provide_slot_map, read_slot_map
 from broker.nats_snapshots import NatsSnapshots
-from broker.nats_streams import check_version, encode_body, provide_stream, provide_streams
+from broker.nats_streams import (
+    API_TIMEOUT_S,
+    check_version,
+    encode_body,
+    provide_stream,
+    provide_streams,
+)
 from broker.port import (
     BrokerFault,
     Disconnected,
@@ -31,16 +37,18 @@ from broker.port import (
     StreamState,
 )
 from contracts.partitioning import SlotMap
+from contracts.subjects import LEADER_ELECTED, journal_subject_of
 
 _log = logging.getLogger(__name__)
 
-_API_TIMEOUT_S: Final = 5.0
-_API_ASKED_AGAIN_S: Final = 1.0
+_API_ASKED_AGAIN_S: Final = 0.5
 """A cluster that chooses a leader drops what it is asked; the new one has to be asked again."""
 _APPEND_TIMEOUT_S: Final = 5.0
 _CONNECT_TIMEOUT_S: Final = 10.0
 _RECONNECT_WAIT_S: Final = 0.1
 _OFFER_TIMEOUT_S: Final = 0.5
+_PUT_TIMEOUT_S: Final = 1.0
+"""What a key tells is old by then: its owner puts it again."""
 _NO_MESSAGE: Final = 10037
 _NO_REPLICAS: Final = 1
 
@@ -56,8 +64,9 @@ class NatsBroker:
         self._answers: set[asyncio.Task[None]] = set()
         self._closed = asyncio.Event()
         self._reconnected = asyncio.Event()
+        self._hears_elections = False
         self._queue_configs: dict[str, dict[str, Any]] = {}
-        request = partial(self._request, timeout_s=_API_TIMEOUT_S)
+        request = partial(self._request, timeout_s=API_TIMEOUT_S)
         self._snapshots = NatsSnapshots(self.api, request, self._follow_subject)
 
     @classmethod
@@ -138,7 +147,7 @@ class NatsBroker:
 
     async def provide_slot_map(self, wanted: SlotMap) -> SlotMap:
         """See the port."""
-        request = partial(self._request, timeout_s=_API_TIMEOUT_S)
+        request = partial(self._request, timeout_s=API_TIMEOUT_S)
         return await provide_slot_map(self.api, request, wanted, self._replicas)
 
     async def slot_map(self) -> SlotMap:
@@ -153,7 +162,7 @@ class NatsBroker:
         """See the port."""
         expected = None if expected_revision is None else str(expected_revision)
         headers = None if expected is None else {EXPECTED_LAST_OF_SUBJECT: expected}
-        answer = await self._request(subject, data, timeout_s=_API_TIMEOUT_S, headers=headers)
+        answer = await self._request(subject, data, timeout_s=_PUT_TIMEOUT_S, headers=headers)
         return stored_revision(subject, answer)
 
     async def follow(
@@ -174,6 +183,7 @@ class NatsBroker:
         restore: Callable[[], Awaitable[None]] | None,
         subject: str = "",
     ) -> Following:
+        await self._hear_elections()
         following = NatsFollowing(
             self._client,
             self.api,
@@ -302,19 +312,22 @@ class NatsBroker:
                 await subscription.unsubscribe()
         return answers
 
-    async def api(self, verb: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def api(
+        self, verb: str, body: dict[str, Any] | None = None, *, timeout_s: float = API_TIMEOUT_S
+    ) -> dict[str, Any]:
         """A JetStream API request: the decoded answer, errors included.
 
         It may be asked several times: what is used here changes nothing more the second time.
         """
-        give_up_s = asyncio.get_running_loop().time() + _API_TIMEOUT_S
+        give_up_s = asyncio.get_running_loop().time() + timeout_s
+        asked_again_s = min(timeout_s, _API_ASKED_AGAIN_S)
         while True:
             try:
                 answer = await self.request(
-                    f"$JS.API.{verb}", encode_body(body), timeout_s=_API_ASKED_AGAIN_S
+                    f"$JS.API.{verb}", encode_body(body), timeout_s=asked_again_s
                 )
             except NoResponse as fault:
-                is_over = asyncio.get_running_loop().time() + _API_ASKED_AGAIN_S > give_up_s
+                is_over = asyncio.get_running_loop().time() + asked_again_s > give_up_s
                 if is_over or not isinstance(fault.__cause__, TimeoutError):
                     raise
             else:
@@ -338,6 +351,19 @@ class NatsBroker:
     async def closed(self) -> None:
         """See the port."""
         await self._closed.wait()
+
+    async def _hear_elections(self) -> None:
+        """Listen for new leaders of streams, if this connection does not yet."""
+        if not self._hears_elections:
+            self._hears_elections = True
+            await self._client.subscribe(f"{LEADER_ELECTED}.*", cb=self._on_leader_elected)
+
+    async def _on_leader_elected(self, message: Msg) -> None:
+        stream = message.subject.rpartition(".")[2]
+        self._appends.note_new_leader(journal_subject_of(stream))
+        for following in self._followings:
+            if following.stream == stream:
+                following.reset()
 
     async def _on_error(self, error: Exception) -> None:
         _log.warning("broker: %r", error)

@@ -19,6 +19,8 @@ from contracts.subjects import (
     queue_subjects,
 )
 
+API_TIMEOUT_S: Final = 5.0
+
 SERVER_VERSION_MIN: Final = (2, 12)
 
 _NO_SUCH_STREAM: Final = 10059
@@ -29,7 +31,9 @@ _PARTITIONS: Final = "ewallet.partitions"
 class JetStreamApi(Protocol):
     """Requests to `$JS.API.…`."""
 
-    async def __call__(self, verb: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def __call__(
+        self, verb: str, body: dict[str, Any] | None = None, *, timeout_s: float = API_TIMEOUT_S
+    ) -> dict[str, Any]:
         """The decoded answer, errors included under "error". Raise NoResponse."""
         ...
 

@@ -35,6 +35,13 @@ LEASES_SUBJECTS: Final = "$KV.LEASES.>"
 """The bucket's keys."""
 
 
+LEADER_ELECTED: Final = "$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED"
+"""What the subject begins with where NATS tells that another server leads a stream's copies; the
+stream follows."""
+
+_JOURNAL_STREAMS: Final = "EVT_"
+
+
 def lease_subject(writer_id: str) -> str:
     """The key that a writer renews while it lives."""
     return f"$KV.LEASES.writer.{writer_id}"
@@ -72,9 +79,14 @@ def journal_subject(party: int) -> str:
     return f"wallet.evt.{party_name(party)}"
 
 
+def journal_subject_of(stream: str) -> str:
+    """The subject of the journal with this stream; for another stream one that nobody uses."""
+    return f"wallet.evt.{stream.removeprefix(_JOURNAL_STREAMS)}"
+
+
 def journal_stream(party: int) -> str:
     """The journal: file storage, never discards, never deletes."""
-    return f"EVT_{party_name(party)}"
+    return f"{_JOURNAL_STREAMS}{party_name(party)}"
 
 
 def result_subject(proxy_id: str) -> str:

@@ -26,6 +26,9 @@ SENTINEL: Final = "sentinel"
 account, sees nothing of the wallet, and only a cluster has one."""
 
 
+_ELECTIONS: Final = f"{subjects.LEADER_ELECTED}.*"
+
+
 class Role(Enum):
     """A service that has its own NATS user. The value names the user and the module."""
 
@@ -105,7 +108,7 @@ def _writer(partitions: Sequence[int]) -> Permissions:
             subjects.SLOT_MAP_SUBJECT,
             subjects.LEASES_SUBJECTS,
         ),
-        subscribe=(_inbox(Role.WRITER), subjects.status_subject(Role.WRITER.value)),
+        subscribe=(_inbox(Role.WRITER), _ELECTIONS, subjects.status_subject(Role.WRITER.value)),
         replies_per_request=1,
     )
 
@@ -116,6 +119,7 @@ def _reader(partitions: Sequence[int]) -> Permissions:
         publish=(subjects.result_subject("*"), *_following(journals)),
         subscribe=(
             _inbox(Role.READER),
+            _ELECTIONS,
             subjects.status_subject(Role.READER.value),
             *(subjects.query_subject(partition) for partition in partitions),
         ),
