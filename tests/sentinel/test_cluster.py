@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from bench.nats_cluster import SERVERS, NatsCluster, clustered
 from broker.nats_broker import NatsBroker
 from broker.nats_raft import RaftServer
-from broker.port import BrokerFault, StreamState
+from broker.port import AppendUnknown, BrokerFault, StreamState
 from contracts.parties import parties
 from contracts.subjects import journal_stream, journal_subject
 from sentinel.core.elections import UNHEARD_MS, Elections
@@ -177,6 +177,34 @@ async def test_a_lost_servers_groups_have_leaders_by_the_sentinels_request(
         await journals.append_to_all(20)
         assert {group for group, _ in requests_of(running)} == lost
     await journals.check()
+
+
+async def test_a_connection_goes_on_with_a_new_leader(
+    cluster: NatsCluster, journals: Journals, tmp_path: Path
+) -> None:
+    """An append to the lost leader is given up when there is another one, and reading goes on."""
+    stream, subject = journal_stream(0), journal_subject(0)
+    await journals.append(0, 1)
+    answer = await journals.broker.api(f"STREAM.INFO.{stream}")
+    victim = int(answer["cluster"]["leader"].removeprefix("nats-"))
+    urls = [url for number, url in enumerate(cluster.nats_urls("writer")) if number != victim]
+    broker = await NatsBroker.connect(",".join(urls), name="test", role="writer")
+    after = Journals(broker)
+    with sentinels(cluster, tmp_path):
+        async with asyncio.timeout(STALL_S_MAX):
+            following = await broker.follow(stream, after=None)
+            last = (await broker.stream_state(stream)).last_sequence
+            cluster.pause(victim)
+            out = await broker.append(subject, b"out", expected_last_sequence=last)
+            with pytest.raises(AppendUnknown, match="leader before"):
+                await out
+            await after.append(0, 1)
+            async for messages in following:
+                if any(message.sequence in after.stored[0] for message in messages):
+                    break
+        cluster.resume(victim)
+        await asyncio.to_thread(cluster.await_healthy)
+    await broker.close()
 
 
 async def test_a_sentinel_that_is_cut_off_from_one_server_leaves_its_groups_alone(
