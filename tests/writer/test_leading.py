@@ -118,7 +118,7 @@ async def test_who_leaves_hands_over_without_waiting_for_its_lease(wallet: Walle
         await wallet.until_even()
         await leaving.leading.leave()
         assert not any(writer.reigning.is_set() for writer in leaving.all)
-        ends_ms = staying.leading.leases.next_end_ms(0)
+        ends_ms = staying.leading.leases.next_end_ms
         await wallet.until(lambda: wallet.load()["b"] == len(ALL))
         assert "a" not in staying.leading.leases.living
         assert ends_ms is not None

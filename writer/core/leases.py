@@ -16,11 +16,6 @@ LEASE_RENEWED_MS: Final = 200
 LEASE_MS: Final = 700
 """A writer whose renewal was not heard for so long is taken for dead. Three may get lost."""
 
-DEAF_MS: Final = 2 * LEASE_RENEWED_MS
-"""A writer that has not heard itself for so long hears nobody. Leases that were renewed until then
-have not ended yet."""
-assert LEASE_MS - LEASE_RENEWED_MS > DEAF_MS
-
 NOBODY: Final = ""
 
 _WORTH_A_MOVE: Final = 2
@@ -51,8 +46,6 @@ class Leases:
 
     def __init__(self, own_id: str) -> None:
         self._own_id = own_id
-        self._own_at_ms: int | None = None
-        """When this writer's own renewal was heard last."""
         self._leases: dict[str, _Lease] = {}
         self._leaders: dict[int, _Leader] = {}
         self._promised: dict[int, str] = {}
@@ -62,8 +55,6 @@ class Leases:
 
     def renewed(self, writer_id: str, ready: Collection[int], now_ms: int) -> None:
         """A writer lives, and is ready for some parties."""
-        if writer_id == self._own_id:
-            self._note_own(now_ms)
         self._leases[writer_id] = _Lease(frozenset(ready), now_ms + LEASE_MS)
 
     def ended(self, writer_id: str) -> None:
@@ -77,28 +68,21 @@ class Leases:
 
     def lost(self) -> None:
         """The records are gone with their server: they are heard anew, as far as they are left."""
-        self._own_at_ms = None
         self._leases.clear()
         self._leaders.clear()
         self._promised.clear()
 
     def expire(self, now_ms: int) -> None:
-        """Let time pass.
-
-        Who does not hear its own renewals can't tell whether others live: no lease ends then.
-        """
-        if self._is_deaf(now_ms):
-            return
+        """Let time pass."""
         over = [name for name, lease in self._leases.items() if lease.ends_at_ms <= now_ms]
         for writer_id in over:
             del self._leases[writer_id]
 
     # --- what follows ---
 
-    def next_end_ms(self, now_ms: int) -> int | None:
-        """When the next lease ends unless it is renewed; None while none can end."""
-        if self._is_deaf(now_ms):
-            return None
+    @property
+    def next_end_ms(self) -> int | None:
+        """When the next lease ends unless it is renewed."""
         return min((lease.ends_at_ms for lease in self._leases.values()), default=None)
 
     @property
@@ -143,16 +127,6 @@ class Leases:
             if writer_id != self._own_id and self.leads(party)
         }
         return dict(self._promised)
-
-    def _is_deaf(self, now_ms: int) -> bool:
-        return self._own_at_ms is None or now_ms - self._own_at_ms >= DEAF_MS
-
-    def _note_own(self, now_ms: int) -> None:
-        """After a silence everybody has as much of a lease left as when it began."""
-        if self._own_at_ms is not None and self._is_deaf(now_ms):
-            for lease in self._leases.values():
-                lease.ends_at_ms += now_ms - self._own_at_ms
-        self._own_at_ms = now_ms
 
     def _dealt(self) -> dict[int, str]:
         ready = {writer_id: lease.ready for writer_id, lease in self._leases.items()}

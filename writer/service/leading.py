@@ -194,9 +194,8 @@ class Leading:
 
     async def _until_changed(self) -> None:
         """Return when something was heard, or a lease ends."""
-        now_ms = self._now_ms()
-        ends_at_ms = self.leases.next_end_ms(now_ms)
-        left_s = None if ends_at_ms is None else max(0, ends_at_ms - now_ms) / 1_000
+        ends_at_ms = self.leases.next_end_ms
+        left_s = None if ends_at_ms is None else max(0, ends_at_ms - self._now_ms()) / 1_000
         with suppress(TimeoutError):
             async with asyncio.timeout(left_s):
                 await self._changed.wait()
