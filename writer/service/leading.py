@@ -131,13 +131,17 @@ class Leading:
 
     # --- what others hear of this process ---
 
+    @property
+    def ready_parties(self) -> list[int]:
+        """The parties that this process does not lead and could lead at once."""
+        return [party for party, mandate in self.mandates.items() if mandate.is_ready]
+
     async def _renew(self) -> None:
         subject = lease_subject(self._writer_id)
         while not self._is_leaving:
             self._renew_now.clear()
-            ready = [party for party, mandate in self.mandates.items() if mandate.is_ready]
             try:
-                await self._broker.put(subject, msgspec.json.encode(ready))
+                await self._broker.put(subject, msgspec.json.encode(self.ready_parties))
             except BrokerFault as fault:
                 _log.warning("the lease is not renewed: %s", fault)
             with suppress(TimeoutError):
