@@ -43,6 +43,7 @@ _RECONNECT_WAIT_S: Final = 0.1
 _OFFER_TIMEOUT_S: Final = 0.5
 _NO_MESSAGE: Final = 10037
 _NO_REPLICAS: Final = 1
+_LASTS: Final = "Nats-TTL"
 
 
 class NatsBroker:
@@ -149,10 +150,20 @@ class NatsBroker:
         """See the port. A stream in memory is gone when its server was started again."""
         await provide_stream(self.api, self._queue_configs[stream])
 
-    async def put(self, subject: str, data: bytes, *, expected_revision: int | None = None) -> int:
+    async def put(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        expected_revision: int | None = None,
+        lasts_s: int | None = None,
+    ) -> int:
         """See the port."""
-        expected = None if expected_revision is None else str(expected_revision)
-        headers = None if expected is None else {EXPECTED_LAST_OF_SUBJECT: expected}
+        headers = dict[str, str]()
+        if expected_revision is not None:
+            headers[EXPECTED_LAST_OF_SUBJECT] = str(expected_revision)
+        if lasts_s is not None:
+            headers[_LASTS] = f"{lasts_s}s"
         answer = await self._request(subject, data, timeout_s=_API_TIMEOUT_S, headers=headers)
         return stored_revision(subject, answer)
 

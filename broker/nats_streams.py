@@ -69,7 +69,11 @@ def queue_config(party: int, replicas: int) -> dict[str, Any]:
 
 
 def leases_config(replicas: int) -> dict[str, Any]:
-    """A bucket that keeps the last value of each key, in memory: leases do not last anyway."""
+    """A bucket that keeps the last value of each key, in memory: leases do not last anyway.
+
+    A value that names how long it lasts is forgotten then (allow_msg_ttl), or every writer that
+    ever ran would leave a key behind.
+    """
     return {
         "name": LEASES_STREAM,
         "subjects": [LEASES_SUBJECTS],
@@ -77,6 +81,7 @@ def leases_config(replicas: int) -> dict[str, Any]:
         "retention": "limits",
         "discard": "new",
         "max_msgs_per_subject": 1,
+        "allow_msg_ttl": True,
         "num_replicas": replicas,
         "allow_direct": False,
     }

@@ -13,6 +13,7 @@ import pytest
 from broker.memory_broker import MemoryBroker, MemoryServer
 from contracts.parties import parties
 from contracts.partitioning import SlotMap
+from contracts.subjects import LEASES_STREAM
 from runtime.settings import ServiceSettings
 from writer.bootstrap import Writers, make_writers
 from writer.core.idempotency import FINGERPRINT_KEY_BYTES
@@ -60,6 +61,11 @@ class Wallet:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+
+    def named(self, name: str) -> int:
+        """How often a writer was named as leader."""
+        leases = self.server.streams[LEASES_STREAM].messages
+        return sum(message.data == name.encode() for message in leases)
 
     def load(self) -> Counter[str]:
         """How many parties each writer leads."""
@@ -130,6 +136,19 @@ async def test_a_dead_writers_parties_are_taken_over(wallet: Wallet) -> None:
         wallet.connections["a"].die()
         wallet.running.pop("a")
         await wallet.until(lambda: wallet.load()["b"] == len(ALL))
+
+
+async def test_nothing_is_handed_to_a_writer_that_died_before_another_came(wallet: Wallet) -> None:
+    async with wallet.writer("b"):
+        async with wallet.writer("a"):
+            await wallet.until_even()
+            wallet.connections["a"].die()
+            wallet.running.pop("a")
+            await wallet.until(lambda: wallet.load()["b"] == len(ALL))
+        before = wallet.named("a")
+        async with wallet.writer("c"):
+            await wallet.until_even()
+            assert wallet.named("a") == before
 
 
 async def test_a_writer_that_was_split_off_comes_back_as_one_of_two(wallet: Wallet) -> None:

@@ -52,7 +52,7 @@ def test_everybody_deals_alike_whatever_was_heard_first(order: str) -> None:
     views = []
     for own_id in "ab":
         leases = Leases(own_id)
-        for writer_id in order:
+        for writer_id in 2 * order:
             leases.renewed(writer_id, ALL, 0)
         views.append(leases.to_take())
     assert sorted(views[0] + views[1]) == sorted(ALL)
@@ -60,6 +60,7 @@ def test_everybody_deals_alike_whatever_was_heard_first(order: str) -> None:
 
 def test_a_writer_that_is_not_heard_any_more_is_dead_after_its_lease() -> None:
     leases = Leases("b")
+    leases.renewed("b", ALL, 0)
     leases.renewed("a", ALL, 0)
     leases.led(0, "a", 1)
     leases.renewed("b", ALL, LEASE_RENEWED_MS)
@@ -69,6 +70,33 @@ def test_a_writer_that_is_not_heard_any_more_is_dead_after_its_lease() -> None:
     leases.expire(LEASE_MS)
     assert leases.to_take() == ALL
     assert leases.revision(0) == 1
+
+
+def test_who_was_deaf_deals_nothing_to_others_and_takes_nothing_until_they_had_time() -> None:
+    leases = Leases("b")
+    leases.renewed("a", ALL, 0)
+    leases.led(0, "a", 1)
+    for party in (1, 2, 3, COORDINATOR):
+        leases.led(party, "b", 1)
+    deaf_until = 10 * LEASE_MS
+    leases.expire(deaf_until)
+    assert leases.next_end_ms is None
+    leases.renewed("b", ALL, deaf_until)
+    assert leases.to_hand_over() == {}, "a may be dead"
+    assert leases.to_take() == [], "a may live"
+    leases.renewed("b", ALL, deaf_until + LEASE_MS - 1)
+    leases.expire(deaf_until + LEASE_MS)
+    assert leases.to_take() == [0]
+
+
+def test_who_does_not_hear_itself_any_more_takes_nobody_for_dead() -> None:
+    leases = Leases("b")
+    leases.renewed("b", ALL, 0)
+    leases.renewed("a", ALL, 0)
+    leases.led(0, "a", 1)
+    leases.expire(LEASE_MS)
+    assert "a" in leases.living
+    assert leases.to_take() == []
 
 
 def test_a_writer_that_stops_is_followed_at_once() -> None:

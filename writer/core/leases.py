@@ -54,7 +54,14 @@ class Leases:
     # --- what was heard ---
 
     def renewed(self, writer_id: str, ready: Collection[int], now_ms: int) -> None:
-        """A writer lives, and is ready for some parties."""
+        """A writer lives, and is ready for some parties.
+
+        While this writer does not hear its own renewals, it is deaf and can't tell who lives: what
+        it has heard then may be old. Others get time to be heard, and are dealt nothing until then.
+        """
+        if writer_id == self._own_id and not self._can_judge:
+            for lease in self._leases.values():
+                lease.ready, lease.ends_at_ms = frozenset(), now_ms + LEASE_MS
         self._leases[writer_id] = _Lease(frozenset(ready), now_ms + LEASE_MS)
 
     def ended(self, writer_id: str) -> None:
@@ -75,15 +82,25 @@ class Leases:
     def expire(self, now_ms: int) -> None:
         """Let time pass."""
         over = [name for name, lease in self._leases.items() if lease.ends_at_ms <= now_ms]
-        for writer_id in over:
-            del self._leases[writer_id]
+        if self._own_id in over:
+            del self._leases[self._own_id]
+        if self._can_judge:
+            for writer_id in over:
+                del self._leases[writer_id]
 
     # --- what follows ---
 
     @property
+    def _can_judge(self) -> bool:
+        """Whether this writer's own renewals are heard, and so those of others would be."""
+        return self._own_id in self._leases
+
+    @property
     def next_end_ms(self) -> int | None:
-        """When the next lease ends unless it is renewed."""
-        return min((lease.ends_at_ms for lease in self._leases.values()), default=None)
+        """When the next lease ends unless it is renewed; None while nobody's can be judged."""
+        if not self._can_judge:
+            return None
+        return min(lease.ends_at_ms for lease in self._leases.values())
 
     @property
     def living(self) -> Collection[str]:

@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from broker.port import AppendRefused, Broker, BrokerFault, StoredMessage
+from broker.port import AppendRefused, Broker, BrokerFault, NoResponse, StoredMessage
 from contracts.parties import party_title
 from contracts.subjects import LEASES_STREAM, leader_subject, lease_subject
 from writer.core.leases import LEASE_RENEWED_MS, Leases
@@ -25,6 +25,10 @@ _log = logging.getLogger(__name__)
 
 _LEAVING_S_MAX: Final = 2.0
 """How long a process that stops waits for its frames in flight and for NATS."""
+_LEASE_KEPT_S: Final = 60
+"""A dead writer's last renewal is gone by then; until then it is heard and not believed."""
+_PUT_S_MAX: Final = 0.5
+"""What is not known to be stored by then was lost with a server: it is judged and sent anew."""
 _LEASE: Final = lease_subject("")
 _READY: Final = msgspec.json.Decoder(list[int])
 
@@ -127,7 +131,7 @@ class Leading:
                     await self._changed.wait()
                 self.leases.ended(self._writer_id)
                 await self._hand_over()
-                await self._broker.put(lease_subject(self._writer_id), b"")
+                await self._put(lease_subject(self._writer_id), b"", lasts_s=_LEASE_KEPT_S)
 
     # --- what others hear of this process ---
 
@@ -141,7 +145,8 @@ class Leading:
         while not self._is_leaving:
             self._renew_now.clear()
             try:
-                await self._broker.put(subject, msgspec.json.encode(self.ready_parties))
+                ready = msgspec.json.encode(self.ready_parties)
+                await self._put(subject, ready, lasts_s=_LEASE_KEPT_S)
             except BrokerFault as fault:
                 _log.warning("the lease is not renewed: %s", fault)
             with suppress(TimeoutError):
@@ -223,10 +228,26 @@ class Leading:
     async def _name_leader(self, party: int, writer_id: str) -> None:
         revision = self.leases.revision(party)
         try:
-            await self._broker.put(
+            await self._put(
                 leader_subject(party), writer_id.encode("ascii"), expected_revision=revision
             )
         except AppendRefused:
             return  # another was faster; it will be heard
         except BrokerFault as fault:
             _log.warning("%s: its leader is not named: %s", party_title(party), fault)
+
+    async def _put(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        expected_revision: int | None = None,
+        lasts_s: int | None = None,
+    ) -> None:
+        try:
+            async with asyncio.timeout(_PUT_S_MAX):
+                await self._broker.put(
+                    subject, data, expected_revision=expected_revision, lasts_s=lasts_s
+                )
+        except TimeoutError as error:
+            raise NoResponse(f"no answer within {_PUT_S_MAX} s") from error
