@@ -42,6 +42,7 @@ _CONNECT_TIMEOUT_S: Final = 10.0
 _RECONNECT_WAIT_S: Final = 0.1
 _OFFER_TIMEOUT_S: Final = 0.5
 _NO_MESSAGE: Final = 10037
+_STORE_FAILED: Final = 10077
 _NO_REPLICAS: Final = 1
 _LASTS: Final = "Nats-TTL"
 
@@ -121,7 +122,10 @@ class NatsBroker:
             if isinstance(fault.__cause__, nats.errors.NoRespondersError):
                 raise NotTaken(f"no stream takes {subject} now") from fault
             raise
-        if error := msgspec.json.decode(answer).get("error"):
+        error = msgspec.json.decode(answer).get("error")
+        if error and error.get("err_code") == _STORE_FAILED:  # other servers may have stored it
+            raise NoResponse(f"{subject}: {error.get('description')}")
+        if error:
             raise NotTaken(f"{subject} is not taken now: {error.get('description')}")
 
     async def append(
