@@ -12,9 +12,10 @@ import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from broker.port import AppendRefused, AppendUnknown
+from broker.port import AppendRefused, AppendUnknown, BrokerFault
 
 EXPECTED_LAST_SEQUENCE: Final = "Nats-Expected-Last-Sequence"
+WRONG_LAST_SEQUENCE_OF_SUBJECT: Final = 10071
 
 
 _SUCCESSION_S: Final = 0.3
@@ -111,11 +112,19 @@ class Appends:
 
 
 def stored_revision(subject: str, answer: bytes) -> int:
-    """The sequence that a stream's answer names. Raise AppendRefused or AppendUnknown."""
-    outcome = _settled(answer)
-    if isinstance(outcome, int):
-        return outcome
-    raise type(outcome)(f"{subject}: {outcome}")
+    """The sequence that a stream's answer names.
+
+    Raise AppendRefused if the key's value is not the expected one, else what else went wrong.
+    """
+    try:
+        decoded = _DECODER.decode(answer)
+    except msgspec.DecodeError as error:
+        raise AppendUnknown(f"{subject}: answer not understood: {error}") from error
+    if decoded.error is None:
+        return decoded.seq
+    if decoded.error.err_code == WRONG_LAST_SEQUENCE_OF_SUBJECT:
+        raise AppendRefused(f"{subject}: {decoded.error.description}")
+    raise BrokerFault(f"{subject} can't be stored now: {decoded.error.description}")
 
 
 def _outcome(message: Msg) -> int | Exception:

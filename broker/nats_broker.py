@@ -1,8 +1,6 @@
 """The broker port over nats-py."""
 
 import asyncio
-import base64
-import datetime as dt
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
@@ -26,6 +24,7 @@ from broker.nats_streams import (
     encode_body,
     provide_stream,
     provide_streams,
+    stored_message,
 )
 from broker.port import (
     BrokerFault,
@@ -49,8 +48,9 @@ _RECONNECT_WAIT_S: Final = 0.1
 _OFFER_TIMEOUT_S: Final = 0.5
 _PUT_TIMEOUT_S: Final = 1.0
 """What a key tells is old by then: its owner puts it again."""
-_NO_MESSAGE: Final = 10037
+_STORE_FAILED: Final = 10077
 _NO_REPLICAS: Final = 1
+_LASTS: Final = "Nats-TTL"
 
 
 class NatsBroker:
@@ -129,7 +129,10 @@ class NatsBroker:
             if isinstance(fault.__cause__, nats.errors.NoRespondersError):
                 raise NotTaken(f"no stream takes {subject} now") from fault
             raise
-        if error := msgspec.json.decode(answer).get("error"):
+        error = msgspec.json.decode(answer).get("error")
+        if error and error.get("err_code") == _STORE_FAILED:  # other servers may have stored it
+            raise NoResponse(f"{subject}: {error.get('description')}")
+        if error:
             raise NotTaken(f"{subject} is not taken now: {error.get('description')}")
 
     async def append(
@@ -158,10 +161,20 @@ class NatsBroker:
         """See the port. A stream in memory is gone when its server was started again."""
         await provide_stream(self.api, self._queue_configs[stream])
 
-    async def put(self, subject: str, data: bytes, *, expected_revision: int | None = None) -> int:
+    async def put(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        expected_revision: int | None = None,
+        lasts_s: int | None = None,
+    ) -> int:
         """See the port."""
-        expected = None if expected_revision is None else str(expected_revision)
-        headers = None if expected is None else {EXPECTED_LAST_OF_SUBJECT: expected}
+        headers = dict[str, str]()
+        if expected_revision is not None:
+            headers[EXPECTED_LAST_OF_SUBJECT] = str(expected_revision)
+        if lasts_s is not None:
+            headers[_LASTS] = f"{lasts_s}s"
         answer = await self._request(subject, data, timeout_s=_PUT_TIMEOUT_S, headers=headers)
         return stored_revision(subject, answer)
 
@@ -211,15 +224,7 @@ class NatsBroker:
         if sequence < 1:
             return None
         answer = await self.api(f"STREAM.MSG.GET.{stream}", {"seq": sequence})
-        error = answer.get("error")
-        if error is not None:
-            if error.get("err_code") == _NO_MESSAGE:
-                return None
-            raise BrokerFault(f"{stream} {sequence}: {error.get('description')}")
-        message = answer["message"]
-        data = base64.b64decode(message.get("data", ""))
-        at_ns = _unix_ns(message["time"])
-        return StoredMessage(message["seq"], at_ns, message["subject"], data)
+        return stored_message(answer, f"{stream} {sequence}")
 
     async def put_snapshot(self, party: int, sequence: int, blocks: AsyncIterator[bytes]) -> None:
         """See the port."""
@@ -385,10 +390,3 @@ class NatsBroker:
 def _cancellations() -> int:
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()
-
-
-def _unix_ns(rfc3339: str) -> int:
-    """Unix ns of the server's "2026-01-02T03:04:05.123456789Z"; datetime stops at µs."""
-    whole, _, fraction = rfc3339.removesuffix("Z").partition(".")
-    seconds = dt.datetime.fromisoformat(f"{whole}+00:00").timestamp()
-    return int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0") or 0)

@@ -34,11 +34,13 @@ class WriterCoordinator(Struct, frozen=True):
 
 
 class WriterStatus(Struct, frozen=True, tag="writer"):
-    """A writer process and the parties it leads (recovering ones are absent)."""
+    """A writer process, the parties it leads and those it stands by for (others: recovering)."""
 
     id: str
     partitions: list[WriterPartition]
     coordinators: list[WriterCoordinator]
+    standing_by: list[int] = []
+    """Numbers of the parties whose journals it has read to the end: it could lead them at once."""
 
 
 class ReaderPartition(Struct, frozen=True):

@@ -12,6 +12,7 @@ from ewallet.tables import render_table
 STATUS_HEADER: Final = (
     "partition",
     "writer",
+    "standbys",
     "epoch",
     "sequence",
     "in flight",
@@ -26,6 +27,7 @@ STATUS_HEADER: Final = (
 COORDINATOR_HEADER: Final = (
     "coordinator",
     "writer",
+    "standbys",
     "epoch",
     "sequence",
     "in flight",
@@ -60,9 +62,9 @@ def status_rows(line: PartitionStatus, now: datetime) -> list[tuple[object, ...]
     """Return a partition's rows under STATUS_HEADER: one per reader, one if there is none."""
     leader = line.writer
     led: tuple[object, ...] = (
-        (leader.id, leader.epoch, leader.sequence, leader.in_flight)
+        (leader.id, len(line.standbys), leader.epoch, leader.sequence, leader.in_flight)
         if leader
-        else ("nobody", None, None, None)
+        else ("nobody", len(line.standbys), None, None, None)
     )
     shared = (line.partition, *led, line.unfinished, age_text(line.oldest_unfinished_at, now))
     if not line.readers:
@@ -81,6 +83,7 @@ def coordinator_rows(
         (
             each.name,
             each.writer,
+            len(each.standbys),
             each.epoch,
             each.sequence,
             each.in_flight,
@@ -88,7 +91,7 @@ def coordinator_rows(
             age_text(each.oldest_unfinished_at, now),
         )
         for each in coordinators
-    ] or [(None, "nobody", None, None, None, None, None)]
+    ] or [(None, "nobody", *[None] * 6)]
 
 
 def age_text(since: str | None, now: datetime) -> str | None:

@@ -156,6 +156,7 @@ class PartitionStatus(Struct, frozen=True):
     partition: int
     slots: int
     writer: LeadingWriter | None
+    standbys: list[str]
     unfinished: int | None
     """Transfers started there that have no outcome; None without a writer."""
     oldest_unfinished_at: str | None
@@ -167,6 +168,7 @@ class CoordinatorStatus(Struct, frozen=True):
 
     name: str
     writer: str
+    standbys: list[str]
     epoch: int
     sequence: int
     in_flight: int

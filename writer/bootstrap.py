@@ -151,6 +151,7 @@ async def _serve_status(broker: NatsBroker, writers: Writers) -> None:
             id=writers.id,
             partitions=[led for led in partitions if led is not None],
             coordinators=[led for led in coordinators if led is not None],
+            standing_by=writers.leading.ready_parties,
         )
         return encode_status(status)
 

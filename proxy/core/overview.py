@@ -5,6 +5,7 @@ from typing import Annotated, TypedDict
 
 from msgspec import Meta
 
+from contracts.parties import COORDINATOR
 from contracts.status import ReaderStatus, WriterCoordinator, WriterPartition, WriterStatus
 from proxy.core.fields import FieldProblem
 from proxy.core.instants import format_instant
@@ -31,6 +32,9 @@ class FollowingReader(TypedDict):
     accounts: int
 
 
+Standbys = Annotated[
+    list[str], Meta(description="Ids of the writers that could lead it at once instead.")
+]
 OldestUnfinished = Annotated[
     Moment | None, Meta(description="When the oldest unfinished transfer was started.")
 ]
@@ -42,6 +46,7 @@ class PartitionOverview(TypedDict):
     partition: int
     slots: Annotated[int, Meta(description="Hash slots that it has.")]
     writer: LeadingWriter | None
+    standbys: Standbys
     unfinished: Annotated[
         int | None,
         Meta(description="Transfers started here that have no outcome; null without a writer."),
@@ -55,6 +60,7 @@ class CoordinatorOverview(TypedDict):
 
     name: str
     writer: Annotated[str, Meta(description="Id of the writer that runs it.")]
+    standbys: Standbys
     epoch: int
     sequence: Annotated[int, Meta(description="Of the last durable event.")]
     in_flight: Annotated[int, Meta(description="Frames appended and not acknowledged yet.")]
@@ -85,6 +91,8 @@ def partition_overviews(
     Of two writers that both claim one, the later epoch.
     """
     found = [_unled(partition, slots) for partition, slots in enumerate(slot_counts)]
+    for shown in found:
+        shown["standbys"] = _standbys(shown["partition"], writers)
     for writer in writers:
         for led in writer.partitions:
             known = found[led.partition]["writer"]
@@ -109,6 +117,7 @@ def _unled(partition: int, slots: int) -> PartitionOverview:
         "partition": partition,
         "slots": slots,
         "writer": None,
+        "standbys": [],
         "unfinished": None,
         "oldest_unfinished_at": None,
         "readers": [],
@@ -136,6 +145,7 @@ def coordinator_overviews(writers: Sequence[WriterStatus]) -> list[CoordinatorOv
                 found[run.name] = {
                     "name": run.name,
                     "writer": writer.id,
+                    "standbys": _standbys(COORDINATOR, writers),
                     "epoch": run.epoch,
                     "sequence": run.sequence,
                     "in_flight": run.in_flight,
@@ -143,6 +153,10 @@ def coordinator_overviews(writers: Sequence[WriterStatus]) -> list[CoordinatorOv
                     "oldest_unfinished_at": _oldest(run),
                 }
     return [found[name] for name in sorted(found)]
+
+
+def _standbys(party: int, writers: Sequence[WriterStatus]) -> list[str]:
+    return sorted(writer.id for writer in writers if party in writer.standing_by)
 
 
 def _oldest(party: WriterPartition | WriterCoordinator) -> str | None:

@@ -56,12 +56,13 @@ async def test_money_goes_round_within_and_across_partitions(
     assert shown["balance"] == f"-{10.50 * len(PAYEES):.2f}"
 
 
-async def test_status_shows_a_writer_and_two_readers_of_each_partition(
+async def test_status_shows_a_writer_a_standby_and_two_readers_of_each_partition(
     cluster: Cluster, session: aiohttp.ClientSession
 ) -> None:
     status = await get(session, f"{cluster.url}/wallet/status")
     assert len(status["partitions"]) == 4
     for partition in status["partitions"]:
         assert partition["writer"] is not None
+        assert len(partition["standbys"]) == 1
         assert len(partition["readers"]) == 2
     assert [each["name"] for each in status["coordinators"]] == ["c0"]

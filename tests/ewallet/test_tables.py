@@ -54,6 +54,7 @@ def partition(
         partition=number,
         slots=100,
         writer=leader,
+        standbys=["w2"] if leader else [],
         unfinished=2 if leader else None,
         oldest_unfinished_at="2026-01-02T03:04:03.500Z" if leader else None,
         readers=[
@@ -66,21 +67,21 @@ def partition(
 def test_status_has_a_row_per_reader_and_names_who_is_missing() -> None:
     led = status_rows(partition(0, 17, readers=("r1", "r2")), NOW)
     assert led == [
-        (0, "w1", 3, 17, 1, 2, "1.5 s", "r1", 17, 16, 0),
-        (0, "w1", 3, 17, 1, 2, "1.5 s", "r2", 17, 16, 0),
+        (0, "w1", 1, 3, 17, 1, 2, "1.5 s", "r1", 17, 16, 0),
+        (0, "w1", 1, 3, 17, 1, 2, "1.5 s", "r2", 17, 16, 0),
     ]
     alone = status_rows(partition(1), NOW)
     nobody = ("nobody", None, None, None)
-    assert alone == [(1, *nobody, None, None, *nobody)]
+    assert alone == [(1, "nobody", 0, None, None, None, None, None, *nobody)]
     assert all(len(row) == len(STATUS_HEADER) for row in led + alone)
 
 
 def test_status_shows_the_coordinator_or_that_there_is_none() -> None:
-    run = CoordinatorStatus("c0", "w1", 3, 40, 0, 0, None)
+    run = CoordinatorStatus("c0", "w1", ["w2"], 3, 40, 0, 0, None)
     shown = coordinator_rows([run], NOW)
-    assert shown == [("c0", "w1", 3, 40, 0, 0, None)]
+    assert shown == [("c0", "w1", 1, 3, 40, 0, 0, None)]
     missing = coordinator_rows([], NOW)
-    assert missing == [(None, "nobody", None, None, None, None, None)]
+    assert missing == [(None, "nobody", None, None, None, None, None, None)]
     assert all(len(row) == len(COORDINATOR_HEADER) for row in shown + missing)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contracts.parties import COORDINATOR
 from contracts.status import (
     ReaderPartition,
     ReaderStatus,
@@ -87,6 +88,13 @@ def test_every_reader_of_a_partition_is_shown() -> None:
     shown = partition_overviews(SLOTS, [], readers)
     ids = [[reader["id"] for reader in part["readers"]] for part in shown]
     assert ids == [["one"], ["one", "two"]]
+
+
+def test_who_stands_by_is_shown_where_it_does() -> None:
+    standby = WriterStatus("b", [], [], standing_by=[0, COORDINATOR])
+    found = overview([writer("a", [led(0, 1), led(1, 1)], [run()]), standby], [])
+    assert [part["standbys"] for part in found["partitions"]] == [["b"], []]
+    assert [each["standbys"] for each in found["coordinators"]] == [["b"]]
 
 
 def test_the_wallet_is_ready_with_a_writer_and_a_reader_for_every_partition() -> None:

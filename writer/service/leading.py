@@ -10,13 +10,13 @@ missing renewal means follows from a timer.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
 import msgspec
 
-from broker.port import AppendRefused, Broker, BrokerFault, StoredMessage
+from broker.port import AppendRefused, Broker, BrokerFault, NoResponse, StoredMessage
 from contracts.parties import party_title
 from contracts.subjects import LEASES_STREAM, leader_subject, lease_subject
 from writer.core.leases import LEASE_RENEWED_MS, Leases
@@ -25,8 +25,23 @@ _log = logging.getLogger(__name__)
 
 _LEAVING_S_MAX: Final = 2.0
 """How long a process that stops waits for its frames in flight and for NATS."""
+_LEASE_KEPT_S: Final = 60
+"""A dead writer's last renewal is gone by then; until then it is heard and not believed."""
+_RENEWED_S: Final = LEASE_RENEWED_MS / 1_000
+"""Whether one is stored need not be known: it is heard, or the next one is."""
+_NAMED_S_MAX: Final = 0.5
+"""What is not known to be stored by then was lost with a server: it is judged and sent anew."""
 _LEASE: Final = lease_subject("")
-_READY: Final = msgspec.json.Decoder(list[int])
+
+
+class _Renewal(msgspec.Struct, frozen=True):
+    """What a lease says; see Leases.renewed."""
+
+    ready: list[int]
+    leads: list[int]
+
+
+_RENEWALS: Final = msgspec.json.Decoder(_Renewal)
 
 
 class Mandate:
@@ -43,8 +58,6 @@ class Mandate:
         """Another leads."""
         self.is_used = False
         """Whether something may be under way here in the leader's name."""
-        self.is_doubted = False
-        """The journal tells of another's reign: the claim must be made again."""
         self._changed = changed
 
     def grant(self) -> None:
@@ -77,10 +90,9 @@ class Mandate:
             self.is_used = False
             self._changed()
 
-    def doubt(self) -> None:
-        """The journal has another's reign: lead only if the claim can be made once more."""
+    def resign(self) -> None:
+        """Something went wrong: whoever is ready takes over, or this writer once more."""
         self.withdraw()
-        self.is_doubted = True
         self._changed()
 
 
@@ -125,23 +137,32 @@ class Leading:
                 while any(mandate.is_used for mandate in self.mandates.values()):
                     self._changed.clear()
                     await self._changed.wait()
-                self.leases.ended(self._writer_id)
+                self.leases.leaving()
                 await self._hand_over()
-                await self._broker.put(lease_subject(self._writer_id), b"")
+                await self._put(
+                    lease_subject(self._writer_id), b"", _LEAVING_S_MAX, lasts_s=_LEASE_KEPT_S
+                )
 
     # --- what others hear of this process ---
 
+    @property
+    def ready_parties(self) -> list[int]:
+        """The parties that this process does not lead and could lead at once."""
+        return [party for party, mandate in self.mandates.items() if mandate.is_ready]
+
     async def _renew(self) -> None:
-        subject = lease_subject(self._writer_id)
+        subject, loop = lease_subject(self._writer_id), asyncio.get_running_loop()
         while not self._is_leaving:
             self._renew_now.clear()
-            ready = [party for party, mandate in self.mandates.items() if mandate.is_ready]
+            next_s = loop.time() + _RENEWED_S
+            led = [party for party, mandate in self.mandates.items() if mandate.granted.is_set()]
+            renewal = msgspec.json.encode(_Renewal(self.ready_parties, led))
             try:
-                await self._broker.put(subject, msgspec.json.encode(ready))
+                await self._put(subject, renewal, _RENEWED_S, lasts_s=_LEASE_KEPT_S)
             except BrokerFault as fault:
                 _log.warning("the lease is not renewed: %s", fault)
             with suppress(TimeoutError):
-                async with asyncio.timeout(LEASE_RENEWED_MS / 1_000):
+                async with asyncio.timeout_at(next_s):
                     await self._renew_now.wait()
 
     def _note_change(self) -> None:
@@ -152,8 +173,8 @@ class Leading:
 
     def _hear(self, message: StoredMessage) -> None:
         if message.sequence <= self._last_sequence:
-            _log.warning("the leases were lost with their server")
-            self.leases.lost()
+            _log.info("the leases are read anew")
+            self.leases.read_anew()
         self._last_sequence = message.sequence
         if message.subject.startswith(_LEASE):
             self._hear_lease(message.subject.removeprefix(_LEASE), message.data)
@@ -164,7 +185,8 @@ class Leading:
 
     def _hear_lease(self, writer_id: str, data: bytes) -> None:
         if data:
-            self.leases.renewed(writer_id, _READY.decode(data), self._now_ms())
+            renewal = _RENEWALS.decode(data)
+            self.leases.renewed(writer_id, renewal.ready, renewal.leads, self._now_ms())
         else:
             self.leases.ended(writer_id)
 
@@ -172,7 +194,8 @@ class Leading:
         leader = message.data.decode("ascii")
         self.leases.led(party, leader, message.sequence)
         if leader == self._writer_id:
-            mandate.grant()
+            if not self._is_leaving:
+                mandate.grant()
             return
         if leader:
             mandate.elsewhere.set()
@@ -186,10 +209,12 @@ class Leading:
         while not self._is_leaving:
             self._changed.clear()
             self.leases.expire(self._now_ms())
-            await self._hand_over()
-            doubted = [party for party, each in self.mandates.items() if each.is_doubted]
-            for party in [*self.leases.to_take(), *doubted]:
-                await self._claim(party)
+            promised = await self._hand_over()
+            named = dict.fromkeys(self.leases.to_take(), self._writer_id)
+            for party, mandate in self.mandates.items():
+                if party not in promised and not mandate.granted.is_set():
+                    named |= self.leases.to_name_anew(party)
+            await self._name_leaders(named)
             await self._until_changed()
 
     async def _until_changed(self) -> None:
@@ -200,29 +225,57 @@ class Leading:
             async with asyncio.timeout(left_s):
                 await self._changed.wait()
 
-    async def _claim(self, party: int) -> None:
-        mandate = self.mandates[party]
-        if not mandate.is_used:
-            mandate.is_doubted = False
-            await self._name_leader(party, self._writer_id)
-
-    async def _hand_over(self) -> None:
+    async def _hand_over(self) -> Collection[int]:
         """Withdraw what is dealt to others, and name them as leaders once it is given back."""
-        for party, successor in self.leases.to_hand_over().items():
+        successors = self.leases.to_hand_over()
+        for party, successor in successors.items():
             mandate = self.mandates[party]
             if mandate.granted.is_set():
                 _log.info("%s: to be led by %s", party_title(party), successor)
                 mandate.withdraw()
-            if not mandate.is_used:
-                await self._name_leader(party, successor)
+        await self._name_leaders(successors)
+        return successors.keys()
+
+    async def _name_leaders(self, leaders: Mapping[int, str]) -> None:
+        """All at once, but for parties whose frames may still be under way here.
+
+        What this writer leads and has no record of is in use, and named all the same.
+        """
+        free = (
+            self._name_leader(party, writer_id)
+            for party, writer_id in leaders.items()
+            if (writer_id == self._writer_id and not self._is_leaving)
+            or not self.mandates[party].is_used
+        )
+        await asyncio.gather(*free)
 
     async def _name_leader(self, party: int, writer_id: str) -> None:
         revision = self.leases.revision(party)
         try:
-            await self._broker.put(
-                leader_subject(party), writer_id.encode("ascii"), expected_revision=revision
+            await self._put(
+                leader_subject(party),
+                writer_id.encode("ascii"),
+                _NAMED_S_MAX,
+                expected_revision=revision,
             )
         except AppendRefused:
             return  # another was faster; it will be heard
         except BrokerFault as fault:
             _log.warning("%s: its leader is not named: %s", party_title(party), fault)
+
+    async def _put(
+        self,
+        subject: str,
+        data: bytes,
+        timeout_s: float,
+        *,
+        expected_revision: int | None = None,
+        lasts_s: int | None = None,
+    ) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._broker.put(
+                    subject, data, expected_revision=expected_revision, lasts_s=lasts_s
+                )
+        except TimeoutError as error:
+            raise NoResponse(f"no answer within {timeout_s} s") from error
