@@ -18,7 +18,14 @@ from nats.aio.msg import Msg
 
 from broker.nats_appends import Appends, stored_revision
 from broker.nats_following import NatsFollowing
-from broker.nats_slot_map import EXPECTED_LAST_OF_SUBJECT, provide_slot_map, read_slot_map
+from broker.nats_slot_map import (
+    EXPECTED_LAST_OF_SUBJECT,
+    begin_restore,
+    end_restore,
+    noted_restore,
+    provide_slot_map,
+    read_slot_map,
+)
 from broker.nats_snapshots import NatsSnapshots
 from broker.nats_streams import check_version, encode_body, provide_stream, provide_streams
 from broker.port import (
@@ -144,6 +151,20 @@ class NatsBroker:
     async def slot_map(self) -> SlotMap:
         """See the port."""
         return await read_slot_map(self.api)
+
+    async def noted_restore(self) -> str | None:
+        """The seal of the backup that is being restored here. Raise BrokerUnfit: a wallet is."""
+        return await noted_restore(self.api)
+
+    async def begin_restore(self, seal: str) -> None:
+        """Keep all services out until `end_restore`. Raise BrokerUnfit if somebody was faster."""
+        request = partial(self._request, timeout_s=_API_TIMEOUT_S)
+        await begin_restore(self.api, request, seal, self._replicas)
+
+    async def end_restore(self, slots: SlotMap) -> None:
+        """Let services in, with this slot map."""
+        request = partial(self._request, timeout_s=_API_TIMEOUT_S)
+        await end_restore(self.api, request, slots)
 
     async def restore_queue(self, stream: str) -> None:
         """See the port. A stream in memory is gone when its server was started again."""
