@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from io import BytesIO
 from random import Random
 
 from contracts.chain import Chained, follow, genesis
@@ -13,9 +14,12 @@ from contracts.events import (
     TransferRejected,
     TransferRepeated,
 )
-from contracts.parties import parties
+from contracts.frames import EVENT_FRAME
+from contracts.parties import parties, party_name
+from contracts.partitioning import SlotMap
 from contracts.rejections import NOT_REMEMBERED
 from ewallet.backup.cut import Cut
+from ewallet.backup.file import BackupWriter, End, Header, Reached
 from ewallet.backup.merge import Link, weave
 from tests.writer.world import World, shake, transfer
 from writer.core.coordination import WAYS
@@ -24,13 +28,20 @@ from writer.core.machine import Decision
 PARTITIONS = 3
 
 Journals = dict[int, list[bytes]]
+Frames = list[tuple[int, bytes]]
+
+HEADER = Header(
+    begun_at="2026-01-02T03:04:05+00:00",
+    partitions=PARTITIONS,
+    slot_map=SlotMap.even(PARTITIONS).encode().decode(),
+)
 
 
 @dataclass
 class History(World):
     """A world that remembers in which order the frames of all journals became durable."""
 
-    written: list[tuple[int, bytes]] = field(default_factory=list)
+    written: Frames = field(default_factory=list)
     transfers: list[Transfer] = field(default_factory=list)
 
     def _written(self, party: int, decision: Decision) -> None:
@@ -58,7 +69,7 @@ def history(seed: int, transfers: int = 40) -> History:
 
 
 def tips(
-    written: list[tuple[int, bytes]], chance: Random, since: int, partitions: int = PARTITIONS
+    written: Frames, chance: Random, since: int, partitions: int = PARTITIONS
 ) -> tuple[Journals, int]:
     """All journals as one sees them who looks at one after the other; and when the last was."""
     at, journals = since, Journals()
@@ -89,7 +100,7 @@ class MemoryReading:
                 return
 
 
-async def cut_of(journals: Journals) -> list[tuple[int, bytes]]:
+async def cut_of(journals: Journals) -> Frames:
     """The frames of the greatest cut in some prefixes of all journals, in its order."""
     readings = [MemoryReading(party, frames) for party, frames in journals.items()]
     for reading in readings:
@@ -97,7 +108,7 @@ async def cut_of(journals: Journals) -> list[tuple[int, bytes]]:
     return [(party, link.data) async for party, link in weave(readings, Cut())]
 
 
-def by_party(frames: list[tuple[int, bytes]], partitions: int = PARTITIONS) -> Journals:
+def by_party(frames: Frames, partitions: int = PARTITIONS) -> Journals:
     return {party: [data for of, data in frames if of == party] for party in parties(partitions)}
 
 
@@ -168,3 +179,37 @@ def _is_outcome(event: Event) -> bool:
     if isinstance(event, TransferRejected):
         return event.reason not in NOT_REMEMBERED
     return isinstance(event, TransferCompleted | TransferFinished)
+
+
+# --- as files ---
+
+
+def end_of(frames: Frames, unfinished: int = 1) -> End:
+    """What a backup of these frames should say at its end."""
+    journals = {}
+    for party, journal in by_party(frames).items():
+        tip = genesis(party)
+        for data in journal:
+            link = follow(tip, data)
+            tip = link.tip if isinstance(link, Chained) else tip
+        journals[party_name(party)] = Reached.of(tip, len(journal))
+    return End(journals, unfinished)
+
+
+def sealed(frames: Frames, end: End | None = None, header: Header = HEADER) -> bytes:
+    """A backup file's bytes."""
+    file = BytesIO()
+    writer = BackupWriter(file, header)
+    for party, data in frames:
+        writer.add(party, data)
+    writer.end(end_of(frames) if end is None else end)
+    assert writer.byte_count == len(file.getvalue())
+    return file.getvalue()
+
+
+async def backup_of(written: Frames) -> bytes:
+    """A backup file's bytes of the greatest cut in some frames of all journals."""
+    frames, cut = await cut_of(by_party(written)), Cut()
+    for _, data in frames:
+        cut.take(EVENT_FRAME.decode(data))
+    return sealed(frames, end_of(frames, cut.unfinished_count))
