@@ -30,7 +30,11 @@ class Reading(Protocol):
     """The next frame that counts; None at the end."""
 
     async def advance(self) -> None:
-        """Go on to the next one."""
+        """Go on to the next one; at first to the first one."""
+        ...
+
+    async def rest(self) -> None:
+        """Told now and then while the head has to wait for other journals."""
         ...
 
 
@@ -40,10 +44,13 @@ async def weave(readings: Sequence[Reading], cut: Cut) -> AsyncIterator[tuple[in
     At the end each reading's head is what was left out first, None if nothing was. Raise
     Contradiction.
     """
+    for reading in readings:
+        await reading.advance()
     has_moved = True
     while has_moved:
         has_moved = False
         for reading in readings:
+            await reading.rest()
             while (link := reading.head) is not None and cut.missing(link.frame) is None:
                 cut.take(link.frame)
                 has_moved = True

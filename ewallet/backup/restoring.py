@@ -107,8 +107,11 @@ async def _check_stored(broker: Broker, party: int, place: Place) -> None:
     length = await _length(broker, party)
     reading = JournalReading(broker, party, length)
     await reading.advance()
-    while reading.head is not None:
-        await reading.advance()
+    try:
+        while reading.head is not None:
+            await reading.advance()
+    finally:
+        await reading.close()
     if (reading.tip, reading.frames, length) != (place.tip, place.frames, place.frames):
         raise Unfit(
             f"{party_title(party)}: the journal that was stored is not that of the backup: it has"

@@ -2,11 +2,10 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator
 from typing import Final, cast
 
-from broker.port import Broker, StoredMessage
+from broker.port import Broker, Following, StoredMessage
 from contracts.chain import Chained, follow, genesis
 from contracts.parties import parties, party_name, party_title
 from contracts.partitioning import SlotMap
@@ -16,8 +15,8 @@ from ewallet.backup.file import BackupWriter, End, Reached
 from ewallet.backup.merge import Link, weave
 from runtime.process import Unfit
 
-_CHUNK_BYTES: Final = 4 * 1_024 * 1_024
-"""Read ahead of one journal; what waits for other journals costs no more."""
+_UNTAKEN_S: Final = 1.0
+"""A following that nobody takes from for longer seems dead to itself, and starts anew."""
 _SILENCE_S: Final = 60.0
 
 _Groups = AsyncGenerator[list[StoredMessage], None]
@@ -25,11 +24,7 @@ _Groups = AsyncGenerator[list[StoredMessage], None]
 
 
 class JournalReading:
-    """One journal from its beginning up to a place; see `merge.Reading`.
-
-    It is followed a chunk at a time and not in between, so that a journal that has to wait for
-    others keeps nothing busy.
-    """
+    """One journal from its beginning up to a place; see `merge.Reading`."""
 
     def __init__(self, broker: Broker, party: int, end: int) -> None:
         self.party = party
@@ -42,6 +37,9 @@ class JournalReading:
         self._end = end
         self._read: StoredMessage | None = None
         self._ahead: deque[StoredMessage] = deque()
+        self._following: Following | None = None
+        self._groups: _Groups | None = None
+        self._taken_s = 0.0
 
     async def advance(self) -> None:
         """See `merge.Reading`. Raise BrokerFault, Unfit, MadeByAnotherVersion."""
@@ -49,42 +47,53 @@ class JournalReading:
             self.tip, self.head = self.head.tip, None
             self.frames += 1
         while self.head is None:
-            if not self._ahead and self._is_at_end():
-                return
             if not self._ahead:
+                if self._is_at_end():
+                    await self.close()
+                    return
                 await self._read_ahead()
             message = self._ahead.popleft()
             link = follow(self.tip, message.data)
             if isinstance(link, Chained):  # what does not chain counts for nobody
                 self.head = Link(link.tip, link.frame, message.data, message.sequence)
 
+    async def rest(self) -> None:
+        """See `merge.Reading`. What nobody takes is no longer followed after a while."""
+        if _now_s() - self._taken_s > _UNTAKEN_S:
+            await self.close()
+
+    async def close(self) -> None:
+        """Follow no more, until `advance` does again."""
+        following, groups = self._following, self._groups
+        self._following = self._groups = None
+        if groups is not None:
+            await groups.aclose()
+        if following is not None:
+            await following.close()
+
     def _is_at_end(self) -> bool:
         return (0 if self._read is None else self._read.sequence) >= self._end
 
     async def _read_ahead(self) -> None:
-        """Read a chunk, one message at least."""
-        following = await self._broker.follow(journal_stream(self.party), after=self._read)
+        """Take what has come, one message at least."""
+        if self._groups is None:
+            self._following = await self._broker.follow(
+                journal_stream(self.party), after=self._read
+            )
+            self._groups = cast(_Groups, aiter(self._following))
         try:
-            async with aclosing(cast(_Groups, aiter(following))) as groups:
-                byte_count = 0
-                while byte_count < _CHUNK_BYTES and not self._is_at_end():
-                    async with asyncio.timeout(_SILENCE_S):
-                        byte_count += self._take(await anext(groups))
+            async with asyncio.timeout(_SILENCE_S):
+                messages = await anext(self._groups)
         except TimeoutError:
             raise Unfit(
                 f"{party_title(self.party)}: nothing came from its journal for {_SILENCE_S:g} s,"
                 f" and it should reach stream sequence {self._end}. Look at the NATS servers, and"
                 " take the backup again."
             ) from None
-        finally:
-            await following.close()
-
-    def _take(self, messages: Sequence[StoredMessage]) -> int:
-        """Keep what is not beyond the end; give its bytes."""
+        self._taken_s = _now_s()
         kept = [message for message in messages if message.sequence <= self._end]
         self._ahead.extend(kept)
         self._read = kept[-1] if kept else self._read
-        return sum(len(message.data) for message in kept)
 
 
 async def take_backup(broker: Broker, slots: SlotMap, sink: BackupWriter) -> End:
@@ -99,13 +108,14 @@ async def take_backup(broker: Broker, slots: SlotMap, sink: BackupWriter) -> End
         JournalReading(broker, party, await _last_sequence(broker, party)) for party in numbers
     ]
     cut = Cut()
-    for reading in readings:
-        await reading.advance()
     try:
         async for party, link in weave(readings, cut):
             sink.add(party, link.data)
     except Contradiction as error:
         raise _contradicted(str(error)) from error
+    finally:
+        for reading in readings:
+            await reading.close()
     for reading in readings:
         _check_reach(reading, before[reading.party], cut)
     journals = {party_name(each.party): Reached.of(each.tip, each.frames) for each in readings}
@@ -134,3 +144,7 @@ def _contradicted(what: str) -> Unfit:
         " server that is cut off answered with an old state. No backup was made. Look at the"
         " servers and try again; if it stays so, stop the wallet and keep a copy of its data."
     )
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -99,12 +99,13 @@ class MemoryReading:
                 self.head = Link(link.tip, link.frame, data, number)
                 return
 
+    async def rest(self) -> None:
+        """There is nothing to close."""
+
 
 async def cut_of(journals: Journals) -> Frames:
     """The frames of the greatest cut in some prefixes of all journals, in its order."""
     readings = [MemoryReading(party, frames) for party, frames in journals.items()]
-    for reading in readings:
-        await reading.advance()
     return [(party, link.data) async for party, link in weave(readings, Cut())]
 
 
