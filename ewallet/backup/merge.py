@@ -33,10 +33,6 @@ class Reading(Protocol):
         """Go on to the next one; at first to the first one."""
         ...
 
-    async def rest(self) -> None:
-        """Told now and then while the head has to wait for other journals."""
-        ...
-
 
 async def weave(readings: Sequence[Reading], cut: Cut) -> AsyncIterator[tuple[int, Link]]:
     """Yield (party, link) of every frame in the greatest cut that the journals hold.
@@ -50,7 +46,6 @@ async def weave(readings: Sequence[Reading], cut: Cut) -> AsyncIterator[tuple[in
     while has_moved:
         has_moved = False
         for reading in readings:
-            await reading.rest()
             while (link := reading.head) is not None and cut.missing(link.frame) is None:
                 cut.take(link.frame)
                 has_moved = True

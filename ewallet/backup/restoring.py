@@ -15,7 +15,7 @@ from contracts.parties import parties, party_title
 from contracts.subjects import journal_stream, journal_subject
 from ewallet.backup.checking import Place
 from ewallet.backup.file import Backup, End
-from ewallet.backup.taking import JournalReading
+from ewallet.backup.taking import last_sequence, read_journals
 from runtime.process import Unfit
 
 _IN_FLIGHT_MAX: Final = 256
@@ -31,7 +31,7 @@ async def restore_into(broker: NatsBroker, backup: Backup, places: Mapping[int, 
     partitions = backup.header.partitions
     await _check_empty(broker, backup)
     await broker.provide_streams(partitions)
-    filling = _Filling(broker, {party: await _length(broker, party) for party in places})
+    filling = _Filling(broker, {party: await last_sequence(broker, party) for party in places})
     for item in backup.frames():
         if not isinstance(item, End):
             await filling.append(*item)
@@ -98,20 +98,13 @@ class _Filling:
         await future
 
 
-async def _length(broker: Broker, party: int) -> int:
-    return (await broker.stream_state(journal_stream(party))).last_sequence
-
-
 async def _check_stored(broker: Broker, party: int, place: Place) -> None:
     """Read a journal back: nothing but the frames of the backup may be in it. Raise Unfit."""
-    length = await _length(broker, party)
-    reading = JournalReading(broker, party, length)
+    length = await last_sequence(broker, party)
+    (reading,) = await read_journals(broker, [party])
     await reading.advance()
-    try:
-        while reading.head is not None:
-            await reading.advance()
-    finally:
-        await reading.close()
+    while reading.head is not None:
+        await reading.advance()
     if (reading.tip, reading.frames, length) != (place.tip, place.frames, place.frames):
         raise Unfit(
             f"{party_title(party)}: the journal that was stored is not that of the backup: it has"

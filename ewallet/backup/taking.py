@@ -3,9 +3,10 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Final, cast
 
-from broker.port import Broker, Following, StoredMessage
+from broker.port import Broker, StoredMessage
 from contracts.chain import Chained, follow, genesis
 from contracts.parties import parties, party_name, party_title
 from contracts.partitioning import SlotMap
@@ -15,8 +16,10 @@ from ewallet.backup.file import BackupWriter, End, Reached
 from ewallet.backup.merge import Link, weave
 from runtime.process import Unfit
 
-_UNTAKEN_S: Final = 1.0
-"""A following that nobody takes from for longer seems dead to itself, and starts anew."""
+_AHEAD_BYTES_MAX: Final = 128 * 1_024 * 1_024
+"""Read ahead of all journals together,"""
+_CHUNK_BYTES_MAX: Final = 16 * 1_024 * 1_024
+"""and of each. Little costs time: a server sends more than is taken before the end is heard."""
 _SILENCE_S: Final = 60.0
 
 _Groups = AsyncGenerator[list[StoredMessage], None]
@@ -24,9 +27,13 @@ _Groups = AsyncGenerator[list[StoredMessage], None]
 
 
 class JournalReading:
-    """One journal from its beginning up to a place; see `merge.Reading`."""
+    """One journal from its beginning up to a place; see `merge.Reading`.
 
-    def __init__(self, broker: Broker, party: int, end: int) -> None:
+    It is followed a chunk at a time and not in between: what has to wait for other journals keeps
+    nothing busy, and no more than one journal at a time pours into the connection.
+    """
+
+    def __init__(self, broker: Broker, party: int, end: int, chunk_bytes: int) -> None:
         self.party = party
         self.head: Link | None = None
         self.tip = genesis(party)
@@ -35,11 +42,9 @@ class JournalReading:
         """That count, before the head."""
         self._broker = broker
         self._end = end
+        self._chunk_bytes = chunk_bytes
         self._read: StoredMessage | None = None
         self._ahead: deque[StoredMessage] = deque()
-        self._following: Following | None = None
-        self._groups: _Groups | None = None
-        self._taken_s = 0.0
 
     async def advance(self) -> None:
         """See `merge.Reading`. Raise BrokerFault, Unfit, MadeByAnotherVersion."""
@@ -49,7 +54,6 @@ class JournalReading:
         while self.head is None:
             if not self._ahead:
                 if self._is_at_end():
-                    await self.close()
                     return
                 await self._read_ahead()
             message = self._ahead.popleft()
@@ -57,43 +61,42 @@ class JournalReading:
             if isinstance(link, Chained):  # what does not chain counts for nobody
                 self.head = Link(link.tip, link.frame, message.data, message.sequence)
 
-    async def rest(self) -> None:
-        """See `merge.Reading`. What nobody takes is no longer followed after a while."""
-        if _now_s() - self._taken_s > _UNTAKEN_S:
-            await self.close()
-
-    async def close(self) -> None:
-        """Follow no more, until `advance` does again."""
-        following, groups = self._following, self._groups
-        self._following = self._groups = None
-        if groups is not None:
-            await groups.aclose()
-        if following is not None:
-            await following.close()
-
     def _is_at_end(self) -> bool:
         return (0 if self._read is None else self._read.sequence) >= self._end
 
     async def _read_ahead(self) -> None:
-        """Take what has come, one message at least."""
-        if self._groups is None:
-            self._following = await self._broker.follow(
-                journal_stream(self.party), after=self._read
-            )
-            self._groups = cast(_Groups, aiter(self._following))
+        """Read a chunk, one message at least."""
+        following = await self._broker.follow(journal_stream(self.party), after=self._read)
         try:
-            async with asyncio.timeout(_SILENCE_S):
-                messages = await anext(self._groups)
+            async with aclosing(cast(_Groups, aiter(following))) as groups:
+                byte_count = 0
+                while byte_count < self._chunk_bytes and not self._is_at_end():
+                    async with asyncio.timeout(_SILENCE_S):
+                        byte_count += self._take(await anext(groups))
         except TimeoutError:
             raise Unfit(
                 f"{party_title(self.party)}: nothing came from its journal for {_SILENCE_S:g} s,"
                 f" and it should reach stream sequence {self._end}. Look at the NATS servers, and"
                 " take the backup again."
             ) from None
-        self._taken_s = _now_s()
+        finally:
+            await following.close()
+
+    def _take(self, messages: list[StoredMessage]) -> int:
+        """Keep what is not beyond the end; give its bytes."""
         kept = [message for message in messages if message.sequence <= self._end]
         self._ahead.extend(kept)
         self._read = kept[-1] if kept else self._read
+        return sum(len(message.data) for message in kept)
+
+
+async def read_journals(broker: Broker, numbers: list[int]) -> list[JournalReading]:
+    """Readings of some parties' journals, up to where each ends now. Raise BrokerFault."""
+    chunk_bytes = min(_CHUNK_BYTES_MAX, _AHEAD_BYTES_MAX // len(numbers))
+    return [
+        JournalReading(broker, party, await last_sequence(broker, party), chunk_bytes)
+        for party in numbers
+    ]
 
 
 async def take_backup(broker: Broker, slots: SlotMap, sink: BackupWriter) -> End:
@@ -103,19 +106,14 @@ async def take_backup(broker: Broker, slots: SlotMap, sink: BackupWriter) -> End
     """
     numbers = parties(slots.partition_count)
     # In two rounds: what the first saw follows from nothing that the second did not see.
-    before = {party: await _last_sequence(broker, party) for party in numbers}
-    readings = [
-        JournalReading(broker, party, await _last_sequence(broker, party)) for party in numbers
-    ]
+    before = {party: await last_sequence(broker, party) for party in numbers}
+    readings = await read_journals(broker, numbers)
     cut = Cut()
     try:
         async for party, link in weave(readings, cut):
             sink.add(party, link.data)
     except Contradiction as error:
         raise _contradicted(str(error)) from error
-    finally:
-        for reading in readings:
-            await reading.close()
     for reading in readings:
         _check_reach(reading, before[reading.party], cut)
     journals = {party_name(each.party): Reached.of(each.tip, each.frames) for each in readings}
@@ -124,7 +122,8 @@ async def take_backup(broker: Broker, slots: SlotMap, sink: BackupWriter) -> End
     return end
 
 
-async def _last_sequence(broker: Broker, party: int) -> int:
+async def last_sequence(broker: Broker, party: int) -> int:
+    """Of a journal's stream; 0 while it is empty. Raise BrokerFault."""
     return (await broker.stream_state(journal_stream(party))).last_sequence
 
 
@@ -144,7 +143,3 @@ def _contradicted(what: str) -> Unfit:
         " server that is cut off answered with an old state. No backup was made. Look at the"
         " servers and try again; if it stays so, stop the wallet and keep a copy of its data."
     )
-
-
-def _now_s() -> float:
-    return asyncio.get_running_loop().time()

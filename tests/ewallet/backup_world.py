@@ -99,9 +99,6 @@ class MemoryReading:
                 self.head = Link(link.tip, link.frame, data, number)
                 return
 
-    async def rest(self) -> None:
-        """There is nothing to close."""
-
 
 async def cut_of(journals: Journals) -> Frames:
     """The frames of the greatest cut in some prefixes of all journals, in its order."""
