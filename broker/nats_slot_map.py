@@ -103,11 +103,16 @@ async def begin_restore(api: JetStreamApi, request: Request, seal: str, replicas
 
 
 async def end_restore(api: JetStreamApi, request: Request, slots: SlotMap) -> None:
-    """Put the map in the place of the note: from now on services may work."""
+    """Put the map in the place of the note: from now on services may work.
+
+    Raise BrokerUnfit if something else stands there.
+    """
     found = await _value(api)
     if found is None or not found[0].startswith(_RESTORING):
         raise BrokerUnfit("The note that a restore is under way is gone: another process ended it.")
     await _put(request, slots.encode(), found[1])
+    if await _stored(api) != slots:
+        raise BrokerUnfit("Another slot map than the backup's was stored meanwhile.")
 
 
 async def _stored(api: JetStreamApi) -> SlotMap | None:
