@@ -14,6 +14,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from broker import nats_slot_map
 from broker.nats_appends import Appends, stored_revision
 from broker.nats_following import NatsFollowing
 from broker.nats_slot_map import EXPECTED_LAST_OF_SUBJECT, provide_slot_map, read_slot_map
@@ -66,8 +67,8 @@ class NatsBroker:
         self._reconnected = asyncio.Event()
         self._hears_elections = False
         self._queue_configs: dict[str, dict[str, Any]] = {}
-        request = partial(self._request, timeout_s=API_TIMEOUT_S)
-        self._snapshots = NatsSnapshots(self.api, request, self._follow_subject)
+        self._asked = partial(self._request, timeout_s=API_TIMEOUT_S)
+        self._snapshots = NatsSnapshots(self.api, self._asked, self._follow_subject)
 
     @classmethod
     async def connect(cls, url: str, *, name: str, role: str, replicas: int = _NO_REPLICAS) -> Self:
@@ -150,12 +151,23 @@ class NatsBroker:
 
     async def provide_slot_map(self, wanted: SlotMap) -> SlotMap:
         """See the port."""
-        request = partial(self._request, timeout_s=API_TIMEOUT_S)
-        return await provide_slot_map(self.api, request, wanted, self._replicas)
+        return await provide_slot_map(self.api, self._asked, wanted, self._replicas)
 
     async def slot_map(self) -> SlotMap:
         """See the port."""
         return await read_slot_map(self.api)
+
+    async def noted_restore(self) -> str | None:
+        """The seal of the backup that is being restored here. Raise BrokerUnfit: a wallet is."""
+        return await nats_slot_map.noted_restore(self.api)
+
+    async def begin_restore(self, seal: str) -> None:
+        """Keep writers and proxies out until `end_restore`. Raise BrokerUnfit."""
+        await nats_slot_map.begin_restore(self.api, self._asked, seal, self._replicas)
+
+    async def end_restore(self, slots: SlotMap) -> None:
+        """Let services in, with this slot map."""
+        await nats_slot_map.end_restore(self.api, self._asked, slots)
 
     async def restore_queue(self, stream: str) -> None:
         """See the port. A stream in memory is gone when its server was started again."""

@@ -30,6 +30,9 @@ _RETRY_S: Final = 0.2
 _YIELDED_MESSAGES_MAX: Final = 64
 _BUFFERED_BYTES_MAX: Final = 16 * 1_024 * 1_024
 
+_CONSUMER_EXISTS: Final = 10148
+"""Nobody else uses the name: it was made when the server was asked before, and answered late."""
+
 _PLAIN_ACK_TOKENS: Final = 9
 """$JS.ACK.stream.consumer.delivered.stream_seq.consumer_seq.time.pending; with a domain and an
 account hash in front of the stream there are more."""
@@ -226,8 +229,9 @@ class NatsFollowing:
         body = {"stream_name": self.stream, "config": config, "action": "create"}
         verb = ".".join(["CONSUMER.CREATE", self.stream, name, *self._filter.values()])
         answer = await self._api(verb, body, timeout_s=timeout_s)
-        if "error" in answer:
-            raise BrokerFault(f"{self.stream} can't be followed: {answer['error']}")
+        error = answer.get("error")
+        if error is not None and error.get("err_code") != _CONSUMER_EXISTS:
+            raise BrokerFault(f"{self.stream} can't be followed: {error}")
 
     async def _unsubscribe(self) -> None:
         """Expect nothing of the consumer that may or may not be made; it ends by itself."""

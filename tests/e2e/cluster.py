@@ -93,17 +93,44 @@ class Cluster:
         """The newest lines of every container."""
         return self._compose("logs", "--no-color", "--tail", str(lines))
 
+    def backup(self, file: Path) -> None:
+        """Take a backup while it runs."""
+        take = ("exec", "-T", "writer-1", "ewallet", "backup", "-")
+        with file.open("xb") as target:
+            done = subprocess.run(
+                ["docker", "compose", "--project-name", self.project, *take],
+                cwd=REPOSITORY,
+                env=os.environ | self._settings,
+                stdout=target,
+                stderr=subprocess.PIPE,
+                timeout=COMMAND_S_MAX,
+                check=False,
+            )
+        assert done.returncode == 0, done.stderr
+
+    def restore(self, file: Path) -> None:
+        """Make volumes without data into those of a backup; only the NATS servers run then."""
+        file.chmod(0o644)  # another user reads it there
+        mounted = ("--volume", f"{file}:/backup:ro")
+        self._compose(
+            *("run", "--rm", "-T", *mounted, "writer-1", "restore", "/backup"),
+            timeout_s=START_S_MAX,
+        )
+
+    @property
+    def _settings(self) -> dict[str, str]:
+        return {"EWALLET_PORT": str(self.port), "EWALLET_TAG": "e2e", "EWALLET_PARTITIONS": "4"}
+
     def _compose(self, *arguments: str, timeout_s: float = COMMAND_S_MAX) -> str:
         return self._docker(
             "compose", "--project-name", self.project, *arguments, timeout_s=timeout_s
         )
 
     def _docker(self, *arguments: str, timeout_s: float = COMMAND_S_MAX) -> str:
-        settings = {"EWALLET_PORT": str(self.port), "EWALLET_TAG": "e2e", "EWALLET_PARTITIONS": "4"}
         done = subprocess.run(
             ["docker", *arguments],
             cwd=REPOSITORY,
-            env=os.environ | settings,
+            env=os.environ | self._settings,
             capture_output=True,
             text=True,
             timeout=timeout_s,

@@ -151,7 +151,7 @@ class Leading:
         return [party for party, mandate in self.mandates.items() if mandate.is_ready]
 
     async def _renew(self) -> None:
-        subject, loop = lease_subject(self._writer_id), asyncio.get_running_loop()
+        subject, loop, is_told = lease_subject(self._writer_id), asyncio.get_running_loop(), False
         while not self._is_leaving:
             self._renew_now.clear()
             next_s = loop.time() + _RENEWED_S
@@ -159,8 +159,11 @@ class Leading:
             renewal = msgspec.json.encode(_Renewal(self.ready_parties, led))
             try:
                 await self._put(subject, renewal, _RENEWED_S, lasts_s=_LEASE_KEPT_S)
+                is_told = False
             except BrokerFault as fault:
-                _log.warning("the lease is not renewed: %s", fault)
+                if not is_told:  # an outage is told once, not five times a second
+                    _log.warning("the lease is not renewed: %s", fault)
+                is_told = True
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(next_s):
                     await self._renew_now.wait()

@@ -118,8 +118,9 @@ class PartyWriter(Generic[R]):
                 if not self._mandate.use():
                     continue  # it was withdrawn while the last of the journal was read
                 await self._begin_reign(machine)
-                delay_s = _REBUILD_DELAY_S_FIRST
-                await self._reign()
+                if self.reigning.is_set():
+                    delay_s = _REBUILD_DELAY_S_FIRST
+                    await self._reign()
                 continue
             except BrokerUnfit:
                 raise
@@ -157,6 +158,8 @@ class PartyWriter(Generic[R]):
         self._machine = machine
         # Before the epoch: a reign that can't read its queue must leave no trace in the journal.
         self._queue = await self._follow_queue(machine.position)
+        if not self._mandate.granted.is_set():
+            return  # meanwhile; who leads now is not deposed for nothing
         opened = machine.open_epoch(self._writer_id, self._fresh_key())
         assert opened.data is not None, "an epoch is an event"
         stored_at = await (await self._append(opened.data))
