@@ -34,6 +34,9 @@ LEASES_STREAM: Final = "KV_LEASES"
 LEASES_SUBJECTS: Final = "$KV.LEASES.>"
 """The bucket's keys."""
 
+JOURNAL_STREAM_PREFIX: Final = "EVT_"
+"""What the names of all journals' streams begin with, and of no other's."""
+
 
 def lease_subject(writer_id: str) -> str:
     """The key that a writer renews while it lives."""
@@ -74,7 +77,7 @@ def journal_subject(party: int) -> str:
 
 def journal_stream(party: int) -> str:
     """The journal: file storage, never discards, never deletes."""
-    return f"EVT_{party_name(party)}"
+    return f"{JOURNAL_STREAM_PREFIX}{party_name(party)}"
 
 
 def result_subject(proxy_id: str) -> str:
