@@ -1,10 +1,10 @@
 """Whether what clients were told fits one order: linearizability of each account, and more.
 
-The wallet claims an order itself: every answer and every entry names its partition and sequence. So
-no order is searched for. The claimed one must be one (no sequence twice), must explain every answer
-(balances are the sum of the entries up to their sequence), and must agree with real time: what was
-told before something else was asked for has the lower sequence. That is checked per partition, which
-holds many accounts, in the time of a sort.
+The wallet claims an order itself: every answer and every entry names its partition and sequence.
+So no order is searched for. The claimed one must be one (no sequence twice), must explain every
+answer (balances are the sum of the entries up to their sequence), and must agree with real time:
+what was told before something else was asked for has the lower sequence. That is checked per
+partition, which holds many accounts, in the time of a sort.
 
 What is promised of a read: the state at the sequence that it names. A plain read may be old, as
 each reader follows at its own pace, but never from the future. One with `min_sequence` is at least
