@@ -10,7 +10,7 @@ import aiohttp
 from tests.e2e.history import Interval, Line, Statement, Told, Transfer
 from tests.e2e.load import CLIENTS, PacedBank
 from tests.e2e.order import violations
-from tests.system.bank import ACCOUNTS, minor
+from tests.system.bank import ACCOUNTS, RETRY_S, minor
 
 PAGE: Final = 500
 REPEATS: Final = 200
@@ -18,6 +18,8 @@ REPEATS: Final = 200
 SHOWN_MAX: Final = 20
 WAITING: Final = {"Prefer": "wait=10"}
 """For a record that the reader which is asked may not have yet."""
+RECORD_S_MAX: Final = 120.0
+"""Only to end an audit that hangs."""
 
 Name = tuple[str, str]
 """Payer and transaction id."""
@@ -55,16 +57,26 @@ async def check_order(session: aiohttp.ClientSession, bank: PacedBank) -> None:
 
 async def find_out(session: aiohttp.ClientSession, bank: PacedBank, transfer: Transfer) -> None:
     """Ask for the record of a transfer that its client left. There may be none: it was not done."""
-    url = f"{bank.url}/wallet/accounts/{transfer.payer}/transfers/{transfer.transaction_id}"
-    async with session.get(url, headers=WAITING) as response:
-        assert response.status in (200, 404), await response.text()
-        record = await response.json(content_type=None)
-        is_recorded = response.status == 200
+    record = await find_record(session, bank, transfer.name)
     bank.cost.resolved += 1
-    if is_recorded:
+    if record is not None:
         assert record["status"] in ("completed", "rejected"), record
         transfer.at = Interval(transfer.at.asked_s, time.monotonic())
         transfer.told = told_by(record)
+
+
+async def find_record(
+    session: aiohttp.ClientSession, bank: PacedBank, name: Name
+) -> dict[str, Any] | None:
+    """A transfer's record, None if there is none; asked for again while no reader answers."""
+    path = f"/wallet/accounts/{name[0]}/transfers/{name[1]}"
+    async with asyncio.timeout(RECORD_S_MAX):
+        while True:
+            async with session.get(f"{bank.url}{path}", headers=WAITING) as response:
+                if response.status in (200, 404):
+                    record: dict[str, Any] = await response.json(content_type=None)
+                    return record if response.status == 200 else None
+            await asyncio.sleep(RETRY_S)
 
 
 def told_by(record: dict[str, Any]) -> Told:
@@ -81,11 +93,8 @@ def told_by(record: dict[str, Any]) -> Told:
 
 async def check_recorded(session: aiohttp.ClientSession, bank: PacedBank, name: Name) -> None:
     """The wallet's record of a transfer says what its client was told."""
-    payer, transaction_id = name
     told = bank.told[name]
-    path = f"/wallet/accounts/{payer}/transfers/{transaction_id}"
-    async with session.get(f"{bank.url}{path}", headers=WAITING) as response:
-        recorded: dict[str, Any] = await response.json(content_type=None)
+    recorded = await find_record(session, bank, name) or {}
     if told["http"] == 201:
         members = ("status", "balance", "sequence", "partition", "completed_at")
         is_kept = all(recorded.get(member) == told[member] for member in members)

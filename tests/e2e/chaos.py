@@ -33,6 +33,7 @@ from tests.e2e.faults import (
 )
 from tests.e2e.journals import assert_all_whole_and_equal
 from tests.e2e.load import PacedBank, connected
+from tests.e2e.order import stale_reads
 from tests.system.bank import open_accounts
 
 LEADER = "nats leader"
@@ -80,9 +81,9 @@ class Run:
             if time.monotonic() > self._ends_s:
                 print(f"The time is over: {len(planned) - done} of {len(planned)} were left out.")
                 break
-            faults = self._named(faults)
-            name = " + ".join(map(str, faults))
-            await self._note(name, partial(cost_of, faults, *start, self._chance))
+            named = self._named(faults)
+            happen = partial(cost_of, named, *start, self._chance)
+            await self._note(" + ".join(map(str, named)), happen)
         await self._check_all()
 
     def _named(self, faults: Planned) -> Planned:
@@ -132,6 +133,8 @@ def _tell(run: Run, arguments: argparse.Namespace) -> None:
     print("\n".join(terminal(run.costs)))
     history = run.books.history
     print(f"{len(history.transfers)} transfers, {len(history.reads)} reads, seed {arguments.seed}")
+    plain = sum(read.demanded is None for read in history.reads)
+    print(f"{len(stale_reads(history))} of {plain} plain reads were older than what was told")
     arguments.report.write_text(markdown(run.costs) + "\n")
     print(f"The table is in {arguments.report}.")
 

@@ -36,6 +36,16 @@ def violations(history: History) -> list[str]:
     ]
 
 
+def stale_reads(history: History) -> list[Read]:
+    """The plain reads that were older than what somebody had been told: allowed, good to know."""
+    newest = _newest_told(history)
+    return [
+        read
+        for read in history.reads
+        if read.demanded is None and read.sequence < _up_to(newest[read.partition], read.at.asked_s)
+    ]
+
+
 # --- statements ---
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.e2e.history import NEVER, History, Interval, Line, Read, Statement, Told, Transfer
-from tests.e2e.order import violations
+from tests.e2e.order import stale_reads, violations
 
 LIMIT = 1_000
 PARTITIONS = {"ann": 0, "ben": 0, "cat": 1, "dan": 1}
@@ -197,8 +197,10 @@ def test_what_fits_no_order_is_refused(case: str) -> None:
 
 def test_a_plain_read_may_be_old() -> None:
     wallet = quiet()
-    wallet.read("ann", Interval(11.0, 12.0), behind=3, is_demanding=False)
+    assert stale_reads(wallet.history) == []
+    old = wallet.read("ann", Interval(11.0, 12.0), behind=3, is_demanding=False)
     assert violations(wallet.history) == []
+    assert stale_reads(wallet.history) == [old]
 
 
 def test_what_was_never_told_may_have_been_done_at_any_later_time() -> None:
