@@ -11,6 +11,7 @@ from random import Random
 import pytest
 
 from broker.memory_broker import MemoryBroker, MemoryServer
+from broker.port import AppendRefused
 from contracts.parties import parties
 from contracts.partitioning import SlotMap
 from runtime.settings import ServiceSettings
@@ -152,4 +153,25 @@ async def test_leases_that_were_lost_with_their_server_are_made_again(wallet: Wa
             connection.mend()
         await wallet.until_even()
         async with wallet.writer("c"):
+            await wallet.until_even()
+
+
+async def test_a_server_that_refuses_every_claim_keeps_no_party_without_a_leader(
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leadership is for liveness only, so it must not hang on a compare-and-set."""
+    async with wallet.writer("a"):
+        await wallet.until(lambda: wallet.load()["a"] == len(ALL))
+        connection = wallet.connections["a"]
+        put = connection.put
+
+        async def refusing(
+            subject: str, data: bytes, *, expected_revision: int | None = None
+        ) -> int:
+            if expected_revision is not None:
+                raise AppendRefused("wrong last sequence")
+            return await put(subject, data)
+
+        monkeypatch.setattr(connection, "put", refusing)
+        async with wallet.writer("b"):
             await wallet.until_even()
