@@ -50,6 +50,9 @@ _OFFER_TIMEOUT_S: Final = 0.5
 _PUT_TIMEOUT_S: Final = 1.0
 """What a key tells is old by then: its owner puts it again."""
 _STORE_FAILED: Final = 10077
+_PING_S: Final = 1
+_PINGS_MAX: Final = 2
+"""A server that is silent for 3 s is left for another: sooner than the others choose leaders."""
 _NO_REPLICAS: Final = 1
 _LASTS: Final = "Nats-TTL"
 
@@ -93,8 +96,8 @@ class NatsBroker:
                     max_reconnect_attempts=-1,
                     reconnect_time_wait=_RECONNECT_WAIT_S,  # type: ignore[arg-type] # takes floats
                     connect_timeout=2,
-                    ping_interval=5,
-                    max_outstanding_pings=2,
+                    ping_interval=_PING_S,
+                    max_outstanding_pings=_PINGS_MAX,
                     error_cb=broker._on_error,
                     disconnected_cb=broker._on_disconnected,
                     reconnected_cb=broker._on_reconnected,

@@ -61,6 +61,7 @@ def test_servers_know_each_other_by_a_password_and_tell_clients_no_addresses(
         f"nats-route://route:{password}@{server}:6222" for server in SERVERS
     ]
     assert cluster["no_advertise"] is True
+    assert (cluster["ping_interval"], cluster["ping_max"]) == ("1s", 2), "dead routes end soon"
 
 
 def test_passwords_differ_stay_and_are_private(directory: Path) -> None:

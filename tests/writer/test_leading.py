@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from broker.memory_broker import MemoryBroker, MemoryServer
-from broker.port import NoResponse
+from broker.port import AppendRefused, NoResponse
 from contracts.commands import OpenAccount
 from contracts.frames import COMMAND_FRAME, CommandFrame
 from contracts.parties import parties
@@ -270,3 +270,24 @@ async def test_who_takes_over_keeps_the_snapshots_that_were_written_meanwhile(
                 kept.append(wallet.server.snapshots.sequences(party))
                 await asyncio.sleep(0)
             assert all(len(sequences) >= SNAPSHOTS_KEPT for sequences in kept)
+
+
+async def test_a_server_that_refuses_every_claim_keeps_no_party_without_a_leader(
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leadership is for liveness only, so it must not hang on a compare-and-set."""
+    async with wallet.writer("a"):
+        await wallet.until(lambda: wallet.load()["a"] == len(ALL))
+        connection = wallet.connections["a"]
+        put = connection.put
+
+        async def refusing(
+            subject: str, data: bytes, *, expected_revision: int | None = None, lasts_s: int | None
+        ) -> int:
+            if expected_revision is not None:
+                raise AppendRefused("wrong last sequence")
+            return await put(subject, data, lasts_s=lasts_s)
+
+        monkeypatch.setattr(connection, "put", refusing)
+        async with wallet.writer("b"):
+            await wallet.until_even()

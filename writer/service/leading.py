@@ -31,6 +31,10 @@ _RENEWED_S: Final = LEASE_RENEWED_MS / 1_000
 """Whether one is stored need not be known: it is heard, or the next one is."""
 _NAMED_S_MAX: Final = 0.5
 """What is not known to be stored by then was lost with a server: it is judged and sent anew."""
+_REFUSED_MS_MAX: Final = 2_000
+"""How long a claim may be refused while nothing else is heard than what it rests on. In a run of
+`make chaos` a party stayed without a leader for minutes, its record unchanged, after a NATS server
+was restarted: nobody may depend on the server's word that somebody else was faster."""
 _LEASE: Final = lease_subject("")
 
 
@@ -111,6 +115,8 @@ class Leading:
         self._changed = asyncio.Event()
         self.mandates = {party: Mandate(self._note_change) for party in parties}
         self._last_sequence = 0
+        self._refused: dict[int, tuple[int, int]] = {}
+        """By party, the revision that a claim rested on, and since when it has been refused."""
         self._is_leaving = False
 
     async def run(self) -> None:
@@ -254,17 +260,33 @@ class Leading:
 
     async def _name_leader(self, party: int, writer_id: str) -> None:
         revision = self.leases.revision(party)
+        expected = None if self._is_refused_for_nothing(party, revision) else revision
         try:
             await self._put(
                 leader_subject(party),
                 writer_id.encode("ascii"),
                 _NAMED_S_MAX,
-                expected_revision=revision,
+                expected_revision=expected,
             )
-        except AppendRefused:
-            return  # another was faster; it will be heard
+        except AppendRefused as refusal:  # mostly, another was faster, and will be heard
+            if self._refused.get(party, (-1, 0))[0] != revision:
+                self._refused[party] = revision, self._now_ms()
+                _log.info("%s: its leader is not named: %s", party_title(party), refusal)
         except BrokerFault as fault:
             _log.warning("%s: its leader is not named: %s", party_title(party), fault)
+        else:
+            self._refused.pop(party, None)
+
+    def _is_refused_for_nothing(self, party: int, revision: int) -> bool:
+        """Whether to name the leader unconditionally: two may then do so, and the last one leads.
+
+        That costs a reign, never money: a frame counts by its chain and its epoch alone.
+        """
+        refused_revision, since_ms = self._refused.get(party, (-1, 0))
+        if refused_revision != revision or self._now_ms() - since_ms < _REFUSED_MS_MAX:
+            return False
+        _log.warning("%s: its leader is named without a condition", party_title(party))
+        return True
 
     async def _put(
         self,
