@@ -43,7 +43,8 @@ _log = logging.getLogger(__name__)
 
 _API_ASKED_AGAIN_S: Final = 0.5
 """A cluster that chooses a leader drops what it is asked; the new one has to be asked again."""
-_APPEND_TIMEOUT_S: Final = 5.0
+_APPEND_TIMEOUT_S: Final = 2.5
+"""Longer than any disk stalls in peace. What became of it is then read, which costs little."""
 _CONNECT_TIMEOUT_S: Final = 10.0
 _RECONNECT_WAIT_S: Final = 0.1
 _OFFER_TIMEOUT_S: Final = 0.5
