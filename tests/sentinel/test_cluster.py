@@ -182,7 +182,7 @@ async def test_a_lost_servers_groups_have_leaders_by_the_sentinels_request(
 async def test_a_connection_goes_on_with_a_new_leader(
     cluster: NatsCluster, journals: Journals, tmp_path: Path
 ) -> None:
-    """An append to the lost leader is given up when there is another one, and reading goes on."""
+    """An append to the lost leader is given up, and appending and reading go on."""
     stream, subject = journal_stream(0), journal_subject(0)
     await journals.append(0, 1)
     answer = await journals.broker.api(f"STREAM.INFO.{stream}")
@@ -196,7 +196,7 @@ async def test_a_connection_goes_on_with_a_new_leader(
             last = (await broker.stream_state(stream)).last_sequence
             cluster.pause(victim)
             out = await broker.append(subject, b"out", expected_last_sequence=last)
-            with pytest.raises(AppendUnknown, match="leader before"):
+            with pytest.raises(AppendUnknown):
                 await out
             await after.append(0, 1)
             async for messages in following:
@@ -224,10 +224,12 @@ async def test_a_sentinel_that_is_cut_off_from_one_server_leaves_its_groups_alon
         ]
         loop = asyncio.get_running_loop()
         until_s = loop.time() + 3 * UNHEARD_MS / 1_000
+        complete = 0
         while loop.time() < until_s:
             answers = [await server.groups() for server in servers]
-            assert all("_meta_" in groups for groups in answers)
+            complete += all("_meta_" in groups for groups in answers)  # a slow one says nothing
             assert elections.due(answers, int(loop.time() * 1_000)) == []
+    assert complete
     await journals.append_to_all(1)
 
 
