@@ -26,7 +26,7 @@ $(DEV): $(RUN) requirements-dev.txt
 up: $(RUN)              ## install and run the whole wallet on this machine, until Ctrl-C
 	$(BIN)/ewallet up
 
-test: $(DEV) lint     ## everything CI runs
+test: $(DEV) lint     ## everything that needs no Docker; CI runs `make e2e` too
 	$(BIN)/pytest
 
 unit: $(DEV)          ## the inner loop: no server is started
