@@ -27,7 +27,7 @@ up: $(RUN)              ## install and run the whole wallet on this machine, unt
 	$(BIN)/ewallet up
 
 test: $(DEV) lint     ## everything that needs no Docker; CI runs `make e2e` too
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile --durations 10
 
 unit: $(DEV)          ## the inner loop: no server is started
 	$(BIN)/pytest -m "not server and not faults and not simulation and not e2e" -q --numprocesses auto
