@@ -29,7 +29,16 @@ class _Identity(Struct):
     server_id: str
 
 
+class _Route(Struct):
+    remote_id: str
+
+
+class _Routes(Struct):
+    routes: list[_Route]
+
+
 _IDENTITY: Final = msgspec.json.Decoder(_Identity)
+_ROUTES: Final = msgspec.json.Decoder(_Routes)
 
 
 class RaftServer:
@@ -48,6 +57,13 @@ class RaftServer:
             return _IDENTITY.decode(await self._get("/accountz")).server_id
         except (*_FAULTS, msgspec.DecodeError):
             return ""
+
+    async def connected_to(self) -> set[str] | None:
+        """The identities of the servers that it has connections to; None if it is silent."""
+        try:
+            return {route.remote_id for route in _ROUTES.decode(await self._get("/routez")).routes}
+        except (*_FAULTS, msgspec.DecodeError):
+            return None
 
     async def groups(self) -> dict[str, Member]:
         """Its groups by name; none if it is silent or says what is not understood."""

@@ -33,7 +33,8 @@ class Sentinel:
         """now_ms is a monotonic clock."""
         self._servers = servers
         self._now_ms = now_ms
-        self._answering = set(servers)
+        self._identities: dict[RaftServer, str] = {}
+        """Of those that answer."""
         self._noticed = asyncio.Event()
 
     async def run(self) -> None:
@@ -54,9 +55,9 @@ class Sentinel:
 
     def _note(self, server: RaftServer, known: str | None, identity: str) -> None:
         if identity:
-            self._answering.add(server)
+            self._identities[server] = identity
         else:
-            self._answering.discard(server)
+            self._identities.pop(server, None)
         if known is None and identity:
             return  # what was before this process did is over
         _log.warning("%s %s", server.name, "was started" if identity else "is silent")
@@ -77,9 +78,13 @@ class Sentinel:
                         await self._noticed.wait()
 
     async def _hasten(self, elections: Elections) -> None:
-        servers = [server for server in self._servers if server in self._answering]
-        answers = await asyncio.gather(*(server.groups() for server in servers))
-        requests = elections.due(answers, self._now_ms())
+        servers, identities = list(self._identities), set(self._identities.values())
+        answers, connected = await asyncio.gather(
+            asyncio.gather(*(server.groups() for server in servers)),
+            asyncio.gather(*(server.connected_to() for server in servers)),
+        )
+        are_alone = all(to is not None and to <= identities for to in connected)
+        requests = elections.due(answers, self._now_ms(), are_alone=are_alone)
         if requests:
             through = [server for server, groups in zip(servers, answers, strict=True) if groups]
             await _send(through, requests)

@@ -33,19 +33,24 @@ class Elections:
     def __init__(self) -> None:
         self._asked: dict[str, _Asked] = {}
 
-    def due(self, answers: Iterable[Mapping[str, Member]], now_ms: int) -> list[VoteRequest]:
+    def due(
+        self, answers: Iterable[Mapping[str, Member]], now_ms: int, *, are_alone: bool = False
+    ) -> list[VoteRequest]:
         """What to send now, given what each server that answers says of its groups.
 
-        It counts as sent. now_ms is a monotonic clock.
+        It counts as sent. now_ms is a monotonic clock. are_alone: those that answer have
+        connections to each other, and none to any other server.
         """
         members: dict[str, list[Member]] = {}
         for groups in answers:
             for group, member in groups.items():
                 members.setdefault(group, []).append(member)
-        found = (self._due(group, of, now_ms) for group, of in members.items())
+        found = (self._due(group, of, now_ms, are_alone=are_alone) for group, of in members.items())
         return [request for request in found if request is not None]
 
-    def _due(self, group: str, members: Sequence[Member], now_ms: int) -> VoteRequest | None:
+    def _due(
+        self, group: str, members: Sequence[Member], now_ms: int, *, are_alone: bool
+    ) -> VoteRequest | None:
         if any(member.state == LEADER for member in members):
             self._asked.pop(group, None)
             return None
@@ -53,7 +58,7 @@ class Elections:
             return None
         if not any(member.last_index for member in members):
             return None  # all would vote for the empty log, and wait longer than before
-        candidate = self._lost_leader(group, members)
+        candidate = self._lost_leader(group, members, are_alone=are_alone)
         if not candidate:
             return None
         asked = self._asked.get(group)
@@ -65,8 +70,8 @@ class Elections:
         asked.at_ms = now_ms
         return VoteRequest(group, max(member.term for member in members) + 1, candidate)
 
-    def _lost_leader(self, group: str, members: Sequence[Member]) -> str:
-        """The one that all members who name a leader name, and none has heard; "" if none is.
+    def _lost_leader(self, group: str, members: Sequence[Member], *, are_alone: bool) -> str:
+        """The one that all members who name a leader name, and who certainly leads no more; or "".
 
         When none is named, the group has lost its leader for certain only if we saw which.
         """
@@ -74,8 +79,23 @@ class Elections:
         if not named:
             return self._asked[group].candidate if group in self._asked else ""
         leader = min(named)
-        unheard = (m.unheard_ms.get(leader, 0) >= UNHEARD_MS for m in members if m.leader)
-        return leader if len(named) == 1 and all(unheard) else ""
+        if len(named) > 1 or not (
+            _is_elsewhere(leader, members, are_alone=are_alone) or _is_unheard(leader, members)
+        ):
+            return ""
+        return leader
+
+
+def _is_elsewhere(leader: str, members: Sequence[Member], *, are_alone: bool) -> bool:
+    """Tell if no member that answers can hear the leader, or if it came back and does not lead."""
+    terms = {member.id: member.term for member in members}
+    if leader not in terms:
+        return are_alone
+    return all(terms[leader] <= member.term for member in members)
+
+
+def _is_unheard(leader: str, members: Sequence[Member]) -> bool:
+    return all(m.unheard_ms.get(leader, 0) >= UNHEARD_MS for m in members if m.leader)
 
 
 def _is_time(asked: _Asked, members: Sequence[Member], now_ms: int) -> bool:

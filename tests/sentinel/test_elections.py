@@ -29,8 +29,15 @@ def member(
     return Member(name * 8, state, leader, term, last_index, 2, unheard)
 
 
-def due(elections: Elections, members: Sequence[Member], now_ms: int = 0) -> list[VoteRequest]:
-    return elections.due([{GROUP: each} for each in members], now_ms)
+def due(
+    elections: Elections, members: Sequence[Member], now_ms: int = 0, *, are_alone: bool = False
+) -> list[VoteRequest]:
+    return elections.due([{GROUP: each} for each in members], now_ms, are_alone=are_alone)
+
+
+def back(term: int) -> Member:
+    """Who was named the leader, and says that it leads nothing."""
+    return Member(DEAD, FOLLOWER, "", term, 0, 2, {})
 
 
 REQUEST = [VoteRequest(GROUP, 8, DEAD)]
@@ -43,8 +50,12 @@ CASES = {
         REQUEST,
     ),
     "the leader was started anew": (
-        [member("a"), member("b"), Member(DEAD, FOLLOWER, "", 7, 0, 2, {})],
+        [member("a", unheard_ms=SHORT), member("b", unheard_ms=SHORT), back(term=7)],
         REQUEST,
+    ),
+    "the leader gave way to an election that is newer": (
+        [member("a", unheard_ms=SHORT), member("b", unheard_ms=SHORT), back(term=8)],
+        [],
     ),
     "one log is empty, as of a queue in memory": (
         [member("a", last_index=0), member("b")],
@@ -72,6 +83,11 @@ CASES = {
 def test_a_group_is_sent_a_request_only_if_its_leader_is_lost(case: str) -> None:
     members, expected = CASES[case]
     assert due(Elections(), members) == expected
+
+
+def test_a_leader_whose_server_has_no_connection_to_any_other_is_lost_at_once() -> None:
+    members = [member("a", unheard_ms=SHORT), member("b", unheard_ms=SHORT)]
+    assert due(Elections(), members, are_alone=True) == REQUEST
 
 
 def test_a_group_is_asked_again_only_when_a_campaign_could_have_ended() -> None:
@@ -140,4 +156,8 @@ def test_whatever_servers_say_a_request_is_rare_and_next_in_term(
             assert request.term == 1 + max(each.term for each in members)
             for each in members:
                 assert each.leader in ("", request.candidate)
-                assert not each.leader or each.unheard_ms[each.leader] >= UNHEARD_MS
+                assert (
+                    not each.leader
+                    or each.unheard_ms.get(each.leader, 0) >= UNHEARD_MS
+                    or request.candidate in [other.id for other in members]
+                )
