@@ -15,6 +15,7 @@ import nats
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as NatsSubscription
 
 from broker.nats_appends import Appends, stored_revision
 from broker.nats_following import NatsFollowing
@@ -29,6 +30,7 @@ from broker.port import (
     NotTaken,
     StoredMessage,
     StreamState,
+    Subscription,
 )
 from contracts.partitioning import SlotMap
 
@@ -227,13 +229,13 @@ class NatsBroker:
         """See the port."""
         await self._snapshots.prune(party, below=below, kept=kept)
 
-    async def subscribe(self, subject: str, handler: Callable[[bytes], None]) -> None:
+    async def subscribe(self, subject: str, handler: Callable[[bytes], None]) -> Subscription:
         """See the port."""
 
         async def received(message: Msg) -> None:
             handler(message.data)
 
-        await self._client.subscribe(subject, cb=received)
+        return _Subscription(await self._client.subscribe(subject, cb=received))
 
     async def serve(
         self, subject: str, handler: Callable[[bytes], Awaitable[bytes]], *, queue: str = ""
@@ -354,6 +356,18 @@ class NatsBroker:
 
     async def _on_closed(self) -> None:
         self._closed.set()
+
+
+class _Subscription:
+    """Port `Subscription`."""
+
+    def __init__(self, subscription: NatsSubscription) -> None:
+        self._subscription = subscription
+
+    async def end(self) -> None:
+        """See the port. A connection that is gone brings nothing more anyway."""
+        with suppress(nats.errors.Error):
+            await self._subscription.unsubscribe()
 
 
 def _cancellations() -> int:
