@@ -103,10 +103,10 @@ async def run_live_wallet(
 
 @asynccontextmanager
 async def serve_live(
-    world: World, gateway: BrokerGateway, **options: Any
+    world: World, gateway: BrokerGateway, limits: HttpLimits | None = None, **options: Any
 ) -> AsyncIterator[LiveWallet]:
     watches = BrokerWatches(world.proxy_connection, "proxy", world.slots, gateway)
-    server = HttpServer(gateway, watches, HttpLimits(), Coordination.TCC, **options)
+    server = HttpServer(gateway, watches, limits or HttpLimits(), Coordination.TCC, **options)
     runner = await listen(server, host="127.0.0.1", port=0)
     host, port = runner.addresses[0][:2]
     url = f"http://{host}:{port}"

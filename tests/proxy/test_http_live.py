@@ -20,6 +20,7 @@ from contracts.changes import Listen
 from contracts.frames import LISTEN
 from contracts.subjects import listen_subject
 from proxy.adapters import live_event_stream, live_outflow, live_websocket
+from proxy.adapters.http_server import HttpLimits
 from proxy.adapters.live_outflow import Outflow
 from proxy.adapters.live_websocket import WebSocketListener
 from proxy.core.live_requests import MESSAGE_ACCOUNTS_MAX, MESSAGE_BYTES_MAX
@@ -48,6 +49,9 @@ class SlowSocket:
         text = orjson.dumps(message)
         assert len(text) < 126
         self._writer.write(bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text)
+
+    def pong(self) -> None:
+        self._writer.write(b"\x8a\x80\x00\x00\x00\x00")
 
     async def hear(self) -> tuple[int, bytes]:
         """The kind of the next frame, and what is in it."""
@@ -398,6 +402,34 @@ async def test_who_reads_nothing_for_long_is_cut_off_and_told_why(
     assert (kind, data[:2]) == (8, (4_008).to_bytes(2, "big"))
     assert b"from_sequence" in data
     assert heard == sorted(set(heard))
+
+
+async def test_a_quiet_connection_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound on idle connections is for those that wait for a request."""
+    monkeypatch.setattr(live_websocket, "HEARTBEAT_S", 0.1)
+    limits = HttpLimits(idle_timeout_s=0.1)
+    async with (
+        asyncio.timeout(DEADLINE_S),
+        run_live_wallet(tmp_path, limits=limits) as wallet,
+        slow_socket(wallet) as client,
+    ):
+        client.say(op="subscribe", accounts=["ann"])
+        assert (await client.hear_message())["type"] == "state"
+        for _ in range(5):
+            assert await client.hear() == (9, b"")
+            client.pong()
+        await wallet.pay("ann", "t1")
+        assert (await client.hear_message())["type"] == "change"
+
+
+async def test_a_connection_that_answers_no_ping_is_ended(
+    wallet: LiveWallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_websocket, "HEARTBEAT_S", 0.1)
+    async with slow_socket(wallet) as client:
+        assert await client.hear() == (9, b"")
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await client.hear_message()
 
 
 async def test_a_connection_that_ends_leaves_nothing(wallet: LiveWallet) -> None:
