@@ -1,7 +1,7 @@
 """The calls whose answers do not end: watching accounts by WebSocket and by Server-Sent Events."""
 
 from collections.abc import Collection
-from typing import Protocol
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
@@ -18,6 +18,9 @@ from proxy.core.parameters import (
 )
 from proxy.core.problems import ORIGIN_NOT_ALLOWED, UPGRADE_REQUIRED, Problem
 from proxy.ports import Watches
+
+
+_UPGRADE: Final = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
 
 
 class Live(Protocol):
@@ -59,7 +62,7 @@ class LiveHandlers:
             return problem_response(problem)
         websocket = new_websocket()
         if not websocket.can_prepare(request).ok:
-            return problem_response(Problem(UPGRADE_REQUIRED), [("Upgrade", "websocket")])
+            return problem_response(Problem(UPGRADE_REQUIRED), _UPGRADE)
         await websocket.prepare(request)
         if request.transport is None:
             return websocket
