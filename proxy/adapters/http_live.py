@@ -19,7 +19,6 @@ from proxy.core.parameters import (
 from proxy.core.problems import ORIGIN_NOT_ALLOWED, UPGRADE_REQUIRED, Problem
 from proxy.ports import Watches
 
-
 _UPGRADE: Final = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
 
 

@@ -91,6 +91,7 @@ class EventStreamListener:
         """Watch nothing more."""
         self.outflow.close()
         self._ended.set()
+        self._news.set()
         if self._timer is not None:
             self._timer.cancel()
         if self._is_watching:
@@ -109,6 +110,8 @@ class EventStreamListener:
         except TimeoutError:
             return Problem(NO_ANSWER)
         first, self._first = self._first or [], None
+        if not first:
+            return None  # the client has gone meanwhile
         if isinstance(first[0].news, Refused):
             return Problem(BY_MISSING[first[0].news.missing])
         self.outflow.send(_HEAD)

@@ -265,7 +265,7 @@ class Stage:
                 self.clients[number].take(news)
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(st.integers(0, 2**32), st.integers(10, 400))
 def test_every_client_is_told_every_change_once_and_in_order(seed: int, steps: int) -> None:
     """With frames lost, doubled and late, and readers that start anew; or it is told so."""
