@@ -1,5 +1,5 @@
-# Three images: `wallet` for writer, reader, proxy and the preparation of a cluster, `entry` for the
-# load balancer before the proxies, and `postgres` for a read store. No compiler and nothing secret
+# Three images: `wallet` for writer, reader, proxy, sentinel and the preparation of a cluster, `entry`
+# for the load balancer before the proxies, and `postgres` for a read store. No compiler and nothing secret
 # is in any of them.
 ARG PYTHON=3.11
 ARG BASE=python:${PYTHON}-slim
@@ -20,6 +20,7 @@ COPY ewallet ewallet
 COPY proxy proxy
 COPY reader reader
 COPY runtime runtime
+COPY sentinel sentinel
 COPY writer writer
 RUN /opt/ewallet/bin/pip install --quiet --no-deps --no-build-isolation . \
     && /opt/ewallet/bin/pip uninstall --quiet --yes setuptools pip
@@ -32,7 +33,8 @@ RUN groupadd --system --gid 10001 ewallet \
 
 FROM unprivileged AS wallet
 RUN install -d -o ewallet -g ewallet -m 0700 /stores/1 /stores/2 /stores/3 \
-        /secrets/nats /secrets/writer /secrets/reader /secrets/proxy /secrets/postgres
+        /secrets/nats /secrets/writer /secrets/reader /secrets/proxy /secrets/postgres \
+        /secrets/sentinel
 COPY --from=build /opt/ewallet /opt/ewallet
 ENV PATH=/opt/ewallet/bin:$PATH PYTHONDONTWRITEBYTECODE=1 EWALLET_DATA_DIR=/data
 USER ewallet

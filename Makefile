@@ -2,12 +2,13 @@
 PYTHON ?= python3
 SEEDS ?= 200
 SEED_START ?= 1
+MINUTES ?= 15
 VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 
-.PHONY: up test unit e2e lint format sim bench requirements wheels clean
+.PHONY: up test unit e2e chaos lint format sim bench requirements wheels clean
 
 PIP     = $(BIN)/pip --disable-pip-version-check --quiet install
 
@@ -33,6 +34,9 @@ unit: $(DEV)          ## the inner loop: no server is started
 
 e2e: $(DEV)           ## a whole cluster under docker compose, its containers killed one by one
 	$(BIN)/pytest -m e2e tests/e2e
+
+chaos: $(DEV)         ## fault after fault on such a cluster: make chaos MINUTES=<at most> SEED=<number>
+	$(BIN)/python -m tests.e2e.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 lint: $(DEV)          ## style, types, layers
 	$(BIN)/ruff check .

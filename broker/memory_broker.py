@@ -155,8 +155,16 @@ class MemoryBroker:
         """See the port."""
         await self._call(self._server.restore, stream)
 
-    async def put(self, subject: str, data: bytes, *, expected_revision: int | None = None) -> int:
-        """See the port."""
+    async def put(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        expected_revision: int | None = None,
+        lasts_s: int | None = None,
+    ) -> int:
+        """See the port. Nothing is forgotten."""
+        del lasts_s
         return await self._call(self._server.put, LEASES_STREAM, subject, data, expected_revision)
 
     async def follow(

@@ -1,19 +1,33 @@
 """Appends in flight: a table of our own, because nats-py's neither time out nor fail.
 
 Each append gets its number as the last token of its reply subject. It is settled by exactly one
-of: the server's acknowledgement, the deadline, the loss of the connection.
+of: the server's acknowledgement, the deadline, the loss of the connection, and the end of a grace
+once the stream has another leader, which does not answer for the one before.
 """
 
 import asyncio
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from broker.port import AppendRefused, AppendUnknown
+from broker.port import AppendRefused, AppendUnknown, BrokerFault
 
 EXPECTED_LAST_SEQUENCE: Final = "Nats-Expected-Last-Sequence"
+WRONG_LAST_SEQUENCE_OF_SUBJECT: Final = 10071
+
+
+_SUCCESSION_S: Final = 0.3
+"""What the leader before answered may still be on its way."""
+
+
+class _Open(NamedTuple):
+    """An append in flight."""
+
+    subject: str
+    future: asyncio.Future[int]
+    timer: asyncio.TimerHandle
 
 
 class _Error(msgspec.Struct):
@@ -39,7 +53,7 @@ class Appends:
         self._loop = asyncio.get_running_loop()
         self._inbox = ""
         self._count = 0
-        self._open: dict[int, tuple[asyncio.Future[int], asyncio.TimerHandle]] = {}
+        self._open: dict[int, _Open] = {}
 
     async def start(self) -> None:
         """Listen for acknowledgements; the client must be connected."""
@@ -57,8 +71,16 @@ class Appends:
         await self._client.publish(subject, data, reply=reply, headers=headers)
         future: asyncio.Future[int] = self._loop.create_future()
         timer = self._loop.call_later(self._timeout_s, self._time_out, number)
-        self._open[number] = (future, timer)
+        self._open[number] = _Open(subject, future, timer)
         return future
+
+    def note_new_leader(self, subject: str) -> None:
+        """Another server takes appends now: those in flight are answered soon or never."""
+        for number, each in self._open.items():
+            if each.subject == subject:
+                each.timer.cancel()
+                timer = self._loop.call_later(_SUCCESSION_S, self._lose, number)
+                self._open[number] = each._replace(timer=timer)
 
     def fail_all(self, why: str) -> None:
         """The connection is gone: nobody will answer what is in flight."""
@@ -68,15 +90,19 @@ class Appends:
     def _time_out(self, number: int) -> None:
         self._settle(number, AppendUnknown(f"no acknowledgement within {self._timeout_s} s"))
 
+    def _lose(self, number: int) -> None:
+        self._settle(number, AppendUnknown("the stream's leader before did not acknowledge it"))
+
     async def _acknowledged(self, message: Msg) -> None:
         number = int(message.subject.rpartition(".")[2])
         self._settle(number, _outcome(message))
 
     def _settle(self, number: int, outcome: int | Exception) -> None:
-        future, timer = self._open.pop(number, (None, None))
-        if future is None or timer is None:
+        settled = self._open.pop(number, None)
+        if settled is None:
             return
-        timer.cancel()
+        settled.timer.cancel()
+        future = settled.future
         if future.cancelled():
             return
         if isinstance(outcome, int):
@@ -86,11 +112,19 @@ class Appends:
 
 
 def stored_revision(subject: str, answer: bytes) -> int:
-    """The sequence that a stream's answer names. Raise AppendRefused or AppendUnknown."""
-    outcome = _settled(answer)
-    if isinstance(outcome, int):
-        return outcome
-    raise type(outcome)(f"{subject}: {outcome}")
+    """The sequence that a stream's answer names.
+
+    Raise AppendRefused if the key's value is not the expected one, else what else went wrong.
+    """
+    try:
+        decoded = _DECODER.decode(answer)
+    except msgspec.DecodeError as error:
+        raise AppendUnknown(f"{subject}: answer not understood: {error}") from error
+    if decoded.error is None:
+        return decoded.seq
+    if decoded.error.err_code == WRONG_LAST_SEQUENCE_OF_SUBJECT:
+        raise AppendRefused(f"{subject}: {decoded.error.description}")
+    raise BrokerFault(f"{subject} can't be stored now: {decoded.error.description}")
 
 
 def _outcome(message: Msg) -> int | Exception:

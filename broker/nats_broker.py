@@ -1,8 +1,6 @@
 """The broker port over nats-py."""
 
 import asyncio
-import base64
-import datetime as dt
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
@@ -15,13 +13,21 @@ import nats
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription as NatsSubscription
 
+from broker import nats_slot_map
 from broker.nats_appends import Appends, stored_revision
 from broker.nats_following import NatsFollowing
 from broker.nats_slot_map import EXPECTED_LAST_OF_SUBJECT, provide_slot_map, read_slot_map
 from broker.nats_snapshots import NatsSnapshots
-from broker.nats_streams import check_version, encode_body, provide_stream, provide_streams
+from broker.nats_streams import (
+    API_TIMEOUT_S,
+    check_version,
+    encode_body,
+    provide_stream,
+    provide_streams,
+    stored_message,
+)
+from broker.nats_subscription import NatsSubscription
 from broker.port import (
     BrokerFault,
     Disconnected,
@@ -33,18 +39,24 @@ from broker.port import (
     Subscription,
 )
 from contracts.partitioning import SlotMap
+from contracts.subjects import LEADER_ELECTED, journal_subject_of
 
 _log = logging.getLogger(__name__)
 
-_API_TIMEOUT_S: Final = 5.0
-_API_ASKED_AGAIN_S: Final = 1.0
+_API_ASKED_AGAIN_S: Final = 0.5
 """A cluster that chooses a leader drops what it is asked; the new one has to be asked again."""
 _APPEND_TIMEOUT_S: Final = 5.0
 _CONNECT_TIMEOUT_S: Final = 10.0
 _RECONNECT_WAIT_S: Final = 0.1
 _OFFER_TIMEOUT_S: Final = 0.5
-_NO_MESSAGE: Final = 10037
+_PUT_TIMEOUT_S: Final = 1.0
+"""What a key tells is old by then: its owner puts it again."""
+_STORE_FAILED: Final = 10077
+_PING_S: Final = 1
+_PINGS_MAX: Final = 2
+"""A server that is silent for 3 s is left for another: sooner than the others choose leaders."""
 _NO_REPLICAS: Final = 1
+_LASTS: Final = "Nats-TTL"
 
 
 class NatsBroker:
@@ -58,9 +70,10 @@ class NatsBroker:
         self._answers: set[asyncio.Task[None]] = set()
         self._closed = asyncio.Event()
         self._reconnected = asyncio.Event()
+        self._hears_elections = False
         self._queue_configs: dict[str, dict[str, Any]] = {}
-        request = partial(self._request, timeout_s=_API_TIMEOUT_S)
-        self._snapshots = NatsSnapshots(self.api, request, self._follow_subject)
+        self._asked = partial(self._request, timeout_s=API_TIMEOUT_S)
+        self._snapshots = NatsSnapshots(self.api, self._asked, self._follow_subject)
 
     @classmethod
     async def connect(cls, url: str, *, name: str, role: str, replicas: int = _NO_REPLICAS) -> Self:
@@ -85,8 +98,8 @@ class NatsBroker:
                     max_reconnect_attempts=-1,
                     reconnect_time_wait=_RECONNECT_WAIT_S,  # type: ignore[arg-type] # takes floats
                     connect_timeout=2,
-                    ping_interval=5,
-                    max_outstanding_pings=2,
+                    ping_interval=_PING_S,
+                    max_outstanding_pings=_PINGS_MAX,
                     error_cb=broker._on_error,
                     disconnected_cb=broker._on_disconnected,
                     reconnected_cb=broker._on_reconnected,
@@ -122,7 +135,10 @@ class NatsBroker:
             if isinstance(fault.__cause__, nats.errors.NoRespondersError):
                 raise NotTaken(f"no stream takes {subject} now") from fault
             raise
-        if error := msgspec.json.decode(answer).get("error"):
+        error = msgspec.json.decode(answer).get("error")
+        if error and error.get("err_code") == _STORE_FAILED:  # other servers may have stored it
+            raise NoResponse(f"{subject}: {error.get('description')}")
+        if error:
             raise NotTaken(f"{subject} is not taken now: {error.get('description')}")
 
     async def append(
@@ -140,22 +156,43 @@ class NatsBroker:
 
     async def provide_slot_map(self, wanted: SlotMap) -> SlotMap:
         """See the port."""
-        request = partial(self._request, timeout_s=_API_TIMEOUT_S)
-        return await provide_slot_map(self.api, request, wanted, self._replicas)
+        return await provide_slot_map(self.api, self._asked, wanted, self._replicas)
 
     async def slot_map(self) -> SlotMap:
         """See the port."""
         return await read_slot_map(self.api)
 
+    async def noted_restore(self) -> str | None:
+        """The seal of the backup that is being restored here. Raise BrokerUnfit: a wallet is."""
+        return await nats_slot_map.noted_restore(self.api)
+
+    async def begin_restore(self, seal: str) -> None:
+        """Keep writers and proxies out until `end_restore`. Raise BrokerUnfit."""
+        await nats_slot_map.begin_restore(self.api, self._asked, seal, self._replicas)
+
+    async def end_restore(self, slots: SlotMap) -> None:
+        """Let services in, with this slot map."""
+        await nats_slot_map.end_restore(self.api, self._asked, slots)
+
     async def restore_queue(self, stream: str) -> None:
         """See the port. A stream in memory is gone when its server was started again."""
         await provide_stream(self.api, self._queue_configs[stream])
 
-    async def put(self, subject: str, data: bytes, *, expected_revision: int | None = None) -> int:
+    async def put(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        expected_revision: int | None = None,
+        lasts_s: int | None = None,
+    ) -> int:
         """See the port."""
-        expected = None if expected_revision is None else str(expected_revision)
-        headers = None if expected is None else {EXPECTED_LAST_OF_SUBJECT: expected}
-        answer = await self._request(subject, data, timeout_s=_API_TIMEOUT_S, headers=headers)
+        headers = dict[str, str]()
+        if expected_revision is not None:
+            headers[EXPECTED_LAST_OF_SUBJECT] = str(expected_revision)
+        if lasts_s is not None:
+            headers[_LASTS] = f"{lasts_s}s"
+        answer = await self._request(subject, data, timeout_s=_PUT_TIMEOUT_S, headers=headers)
         return stored_revision(subject, answer)
 
     async def follow(
@@ -176,6 +213,7 @@ class NatsBroker:
         restore: Callable[[], Awaitable[None]] | None,
         subject: str = "",
     ) -> Following:
+        await self._hear_elections()
         following = NatsFollowing(
             self._client,
             self.api,
@@ -203,15 +241,7 @@ class NatsBroker:
         if sequence < 1:
             return None
         answer = await self.api(f"STREAM.MSG.GET.{stream}", {"seq": sequence})
-        error = answer.get("error")
-        if error is not None:
-            if error.get("err_code") == _NO_MESSAGE:
-                return None
-            raise BrokerFault(f"{stream} {sequence}: {error.get('description')}")
-        message = answer["message"]
-        data = base64.b64decode(message.get("data", ""))
-        at_ns = _unix_ns(message["time"])
-        return StoredMessage(message["seq"], at_ns, message["subject"], data)
+        return stored_message(answer, f"{stream} {sequence}")
 
     async def put_snapshot(self, party: int, sequence: int, blocks: AsyncIterator[bytes]) -> None:
         """See the port."""
@@ -235,7 +265,7 @@ class NatsBroker:
         async def received(message: Msg) -> None:
             handler(message.data)
 
-        return _Subscription(await self._client.subscribe(subject, cb=received))
+        return NatsSubscription(await self._client.subscribe(subject, cb=received))
 
     async def serve(
         self, subject: str, handler: Callable[[bytes], Awaitable[bytes]], *, queue: str = ""
@@ -304,19 +334,22 @@ class NatsBroker:
                 await subscription.unsubscribe()
         return answers
 
-    async def api(self, verb: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def api(
+        self, verb: str, body: dict[str, Any] | None = None, *, timeout_s: float = API_TIMEOUT_S
+    ) -> dict[str, Any]:
         """A JetStream API request: the decoded answer, errors included.
 
         It may be asked several times: what is used here changes nothing more the second time.
         """
-        give_up_s = asyncio.get_running_loop().time() + _API_TIMEOUT_S
+        give_up_s = asyncio.get_running_loop().time() + timeout_s
+        asked_again_s = min(timeout_s, _API_ASKED_AGAIN_S)
         while True:
             try:
                 answer = await self.request(
-                    f"$JS.API.{verb}", encode_body(body), timeout_s=_API_ASKED_AGAIN_S
+                    f"$JS.API.{verb}", encode_body(body), timeout_s=asked_again_s
                 )
             except NoResponse as fault:
-                is_over = asyncio.get_running_loop().time() + _API_ASKED_AGAIN_S > give_up_s
+                is_over = asyncio.get_running_loop().time() + asked_again_s > give_up_s
                 if is_over or not isinstance(fault.__cause__, TimeoutError):
                     raise
             else:
@@ -341,6 +374,19 @@ class NatsBroker:
         """See the port."""
         await self._closed.wait()
 
+    async def _hear_elections(self) -> None:
+        """Listen for new leaders of streams, if this connection does not yet."""
+        if not self._hears_elections:
+            self._hears_elections = True
+            await self._client.subscribe(f"{LEADER_ELECTED}.*", cb=self._on_leader_elected)
+
+    async def _on_leader_elected(self, message: Msg) -> None:
+        stream = message.subject.rpartition(".")[2]
+        self._appends.note_new_leader(journal_subject_of(stream))
+        for following in self._followings:
+            if following.stream == stream:
+                following.reset()
+
     async def _on_error(self, error: Exception) -> None:
         _log.warning("broker: %r", error)
 
@@ -358,25 +404,6 @@ class NatsBroker:
         self._closed.set()
 
 
-class _Subscription:
-    """Port `Subscription`."""
-
-    def __init__(self, subscription: NatsSubscription) -> None:
-        self._subscription = subscription
-
-    async def end(self) -> None:
-        """See the port. A connection that is gone brings nothing more anyway."""
-        with suppress(nats.errors.Error):
-            await self._subscription.unsubscribe()
-
-
 def _cancellations() -> int:
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()
-
-
-def _unix_ns(rfc3339: str) -> int:
-    """Unix ns of the server's "2026-01-02T03:04:05.123456789Z"; datetime stops at µs."""
-    whole, _, fraction = rfc3339.removesuffix("Z").partition(".")
-    seconds = dt.datetime.fromisoformat(f"{whole}+00:00").timestamp()
-    return int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0") or 0)

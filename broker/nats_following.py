@@ -3,11 +3,17 @@
 The library's own ordered consumer answers flow control from a quarter-second timer and resumes
 without noticing a stream that lost messages; so the small protocol (ADR-17 of NATS: count the
 consumer's sequence, start anew after a gap or silence) is spoken here.
+
+A consumer reads the copy of one server. After a flipped bit or a cut, nats-server 2.15 gives up the
+damaged messages and what its block held behind them, gets back from the others only what is newer
+than its Raft snapshot, and calls itself healthy. A journal loses nothing, so its stream sequences
+have no gaps; where a copy has one, another copy is read.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 import nats.errors
@@ -16,15 +22,23 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from broker.nats_streams import JetStreamApi
-from broker.port import BrokerFault, BrokerUnfit, StoredMessage
+from broker.port import BrokerFault, BrokerUnfit, NoResponse, StoredMessage
 
 _log = logging.getLogger(__name__)
 
-_HEARTBEAT_S: Final = 1.0
-_SILENCE_S: Final = 2.5 * _HEARTBEAT_S
+_HEARTBEAT_S: Final = 0.5
+_SILENCE_S: Final = 3 * _HEARTBEAT_S
+_CREATE_S: Final = (0.5, 0.5, 1.0, 2.0, 4.0)
+"""How long each request for a consumer is waited for. Each is for another one: it may be placed on
+a server that has just died, and is never made then."""
 _RETRY_S: Final = 0.2
+_COPIES_TRIED_MAX: Final = 20
+"""Which server's copy a consumer reads is chance: all tries hit one of three once in 3^20."""
 _YIELDED_MESSAGES_MAX: Final = 64
 _BUFFERED_BYTES_MAX: Final = 16 * 1_024 * 1_024
+
+_CONSUMER_EXISTS: Final = 10148
+"""Nobody else uses the name: it was made when the server was asked before, and answered late."""
 
 _PLAIN_ACK_TOKENS: Final = 9
 """$JS.ACK.stream.consumer.delivered.stream_seq.consumer_seq.time.pending; with a domain and an
@@ -32,7 +46,11 @@ account hash in front of the stream there are more."""
 
 
 class NatsFollowing:
-    """Port `Following`. `reset` is called by the connection after every reconnect."""
+    """Port `Following`.
+
+    `reset` is called by the connection after every reconnect, and when the stream has a new leader:
+    the consumer lives on one server, which is usually that of the leader before.
+    """
 
     def __init__(
         self,
@@ -54,9 +72,11 @@ class NatsFollowing:
         self._client = client
         self._api = api
         self._stored_message = stored_message
-        self._stream = stream
+        self.stream = stream
         self._restore = restore
         self._filter = {"filter_subject": subject} if subject else {}
+        self._is_gapless = restore is None and not subject
+        self._copies_tried = 0
         self._last = after
         self._consumer_sequence = 0
         self._consumer_count = 0
@@ -66,7 +86,9 @@ class NatsFollowing:
         self._buffered_bytes = 0
         self._arrived = asyncio.Event()
         self._taken = asyncio.Event()
-        self._heard = False
+        self._loop = asyncio.get_running_loop()
+        self._heard_s = 0.0
+        """When anything was delivered last, by the loop's clock."""
         self._reset = asyncio.Event()
         self._fault: BrokerFault | None = None
         self._is_closed = False
@@ -118,21 +140,23 @@ class NatsFollowing:
     # --- the consumer's life ---
 
     async def _watch(self) -> None:
+        self._heard_s = self._loop.time()
         while self._fault is None:
-            self._heard = False
             try:
-                async with asyncio.timeout(_SILENCE_S):
+                async with asyncio.timeout_at(self._heard_s + _SILENCE_S):
                     await self._reset.wait()
             except TimeoutError:
-                if self._heard:
+                await asyncio.sleep(0)  # what came while the loop was busy counts as heard
+                if self._loop.time() < self._heard_s + _SILENCE_S:
                     continue
-                _log.warning("%s: nothing heard for %s s, following anew", self._stream, _SILENCE_S)
+                _log.warning("%s: nothing heard for %s s, following anew", self.stream, _SILENCE_S)
             await self._remake_consumer()
+            self._heard_s = self._loop.time()
 
     def _watched(self, watcher: asyncio.Task[None]) -> None:
         """Whatever ended the watch ends the iteration: nobody may wait for ever."""
         if not watcher.cancelled() and watcher.exception() is not None:
-            self._fail(BrokerFault(f"{self._stream} is not followed: {watcher.exception()!r}"))
+            self._fail(BrokerFault(f"{self.stream} is not followed: {watcher.exception()!r}"))
 
     def _fail(self, fault: BrokerFault) -> None:
         self._fault = fault
@@ -145,6 +169,8 @@ class NatsFollowing:
             try:
                 if self._restore is not None:
                     await self._restore()
+                if self._copies_tried:
+                    await asyncio.sleep(_RETRY_S)
                 await self._check_rewind()
                 await self._drop_consumer()
                 await self._make_consumer()
@@ -154,7 +180,7 @@ class NatsFollowing:
             except (BrokerFault, nats.errors.Error, OSError) as fault:
                 if told != str(fault):  # an outage is told once, not five times a second
                     told = str(fault)
-                    _log.warning("%s: not followed now: %s", self._stream, fault)
+                    _log.warning("%s: not followed now: %s", self.stream, fault)
                 await asyncio.sleep(_RETRY_S)
             else:
                 return
@@ -163,18 +189,30 @@ class NatsFollowing:
         last = self._last
         if last is None:
             return
-        there = await self._stored_message(self._stream, last.sequence)
+        there = await self._stored_message(self.stream, last.sequence)
         if there is not None and there.at_ns == last.at_ns:
             return  # the old consumer may have brought later ones meanwhile
         if self._restore is None:
             raise BrokerUnfit(
-                f"Stream {self._stream} no longer holds message {last.sequence}, which was "
+                f"Stream {self.stream} no longer holds message {last.sequence}, which was "
                 "read before: the server lost stored messages. Stop it and check its files."
             )
-        _log.warning("%s: went backwards, reading it from its beginning", self._stream)
+        _log.warning("%s: went backwards, reading it from its beginning", self.stream)
         self._last = None
 
     async def _make_consumer(self) -> None:
+        """Raise BrokerFault if none can be made."""
+        for timeout_s in _CREATE_S:
+            try:
+                await self._create_consumer(timeout_s)
+            except NoResponse as fault:
+                if timeout_s == _CREATE_S[-1] or not isinstance(fault.__cause__, TimeoutError):
+                    raise
+                await self._unsubscribe()
+            else:
+                return
+
+    async def _create_consumer(self, timeout_s: float) -> None:
         inbox = self._client.new_inbox()
         self._consumer_sequence = 0
         self._consumer_count += 1
@@ -199,11 +237,19 @@ class NatsFollowing:
             "num_replicas": 1,
             **self._filter,
         }
-        body = {"stream_name": self._stream, "config": config, "action": "create"}
-        verb = ".".join(["CONSUMER.CREATE", self._stream, name, *self._filter.values()])
-        answer = await self._api(verb, body)
-        if "error" in answer:
-            raise BrokerFault(f"{self._stream} can't be followed: {answer['error']}")
+        body = {"stream_name": self.stream, "config": config, "action": "create"}
+        verb = ".".join(["CONSUMER.CREATE", self.stream, name, *self._filter.values()])
+        answer = await self._api(verb, body, timeout_s=timeout_s)
+        error = answer.get("error")
+        if error is not None and error.get("err_code") != _CONSUMER_EXISTS:
+            raise BrokerFault(f"{self.stream} can't be followed: {error}")
+
+    async def _unsubscribe(self) -> None:
+        """Expect nothing of the consumer that may or may not be made; it ends by itself."""
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            with suppress(nats.errors.Error):
+                await subscription.unsubscribe()
 
     async def _drop_consumer(self) -> None:
         """End the old one; the server would forget it by itself a little later."""
@@ -211,24 +257,29 @@ class NatsFollowing:
             return
         try:
             await self._subscription.unsubscribe()
-            await self._api(f"CONSUMER.DELETE.{self._stream}.{self._name}_{self._consumer_count}")
+            await self._api(f"CONSUMER.DELETE.{self.stream}.{self._name}_{self._consumer_count}")
         except Exception as error:  # noqa: BLE001  # nats-py raises many kinds; none matters here
-            _log.debug("%s: old consumer not dropped: %s", self._stream, error)
+            _log.debug("%s: old consumer not dropped: %s", self.stream, error)
         self._subscription = None
 
     # --- what it delivers ---
 
     async def _received(self, message: Msg) -> None:
-        self._heard = True
+        self._heard_s = self._loop.time()
         if not message.reply.startswith("$JS.ACK."):
             await self._control(message)
             return
         stored, consumer_sequence = _stored_message(message)
         if consumer_sequence != self._consumer_sequence + 1:
             if not self._reset.is_set():  # told once, not for every message behind the gap
-                _log.warning("%s: gap before %s, following anew", self._stream, stored.sequence)
+                _log.warning("%s: gap before %s, following anew", self.stream, stored.sequence)
             self.reset()
             return
+        following = 1 if self._last is None else self._last.sequence + 1
+        if self._is_gapless and stored.sequence != following:
+            self._try_another_copy(following, stored.sequence - 1)
+            return
+        self._copies_tried = 0
         self._consumer_sequence = consumer_sequence
         self._last = stored
         self._buffer.append(stored)
@@ -238,6 +289,24 @@ class NatsFollowing:
             self._taken.clear()
             await self._taken.wait()
 
+    def _try_another_copy(self, first: int, last: int) -> None:
+        """A server lost what it had stored: nothing behind that is taken from it."""
+        if self._reset.is_set() or self._fault is not None:
+            return
+        self._copies_tried += 1
+        lack = f"messages {first} to {last} of {self.stream} are not in the copy that was read"
+        if self._copies_tried == _COPIES_TRIED_MAX:
+            self._fail(
+                BrokerUnfit(
+                    f"{lack}, {_COPIES_TRIED_MAX} times in a row: the server lost stored messages. "
+                    "Stop it and check its files."
+                )
+            )
+            return
+        if self._copies_tried == 1:
+            _log.error("%s: following another one", lack)
+        self.reset()
+
     async def _control(self, message: Msg) -> None:
         """Answer flow control, and compare the heartbeat's count with ours."""
         headers = message.headers or {}
@@ -246,7 +315,7 @@ class NatsFollowing:
             await self._client.publish(stalled)
         sent = headers.get("Nats-Last-Consumer")
         if sent is not None and int(sent) > self._consumer_sequence:
-            _log.warning("%s: messages before a heartbeat are missing", self._stream)
+            _log.warning("%s: messages before a heartbeat are missing", self.stream)
             self.reset()
 
 

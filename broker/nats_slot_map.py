@@ -16,6 +16,8 @@ from contracts.partitioning import NotASlotMap, SlotMap
 from contracts.subjects import SLOT_MAP_SUBJECT, WALLET_STREAM, WALLET_SUBJECTS
 
 EXPECTED_LAST_OF_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence"
+_RESTORING: Final = b"restoring "
+"""What stands in the place of the map while a backup is restored; the backup's seal follows."""
 _NO_MESSAGE: Final = 10037
 _NO_SUCH_STREAM: Final = 10059
 _WRONG_LAST_SEQUENCE: Final = 10071
@@ -73,15 +75,57 @@ async def read_slot_map(api: JetStreamApi) -> SlotMap:
     return found
 
 
+async def noted_restore(api: JetStreamApi) -> str | None:
+    """The seal of the backup that is being restored; None if nothing stands in the map's place.
+
+    Raise BrokerUnfit if there is a map.
+    """
+    found = await _value(api)
+    if found is None:
+        return None
+    if not found[0].startswith(_RESTORING):
+        raise BrokerUnfit(
+            "The broker is not empty: it holds the slot map of a wallet. Nothing was changed."
+            " Restore into empty servers."
+        )
+    return found[0].removeprefix(_RESTORING).decode("ascii", "replace")
+
+
+async def begin_restore(api: JetStreamApi, request: Request, seal: str, replicas: int = 1) -> None:
+    """Put a note in the place of the map, so that no service takes up work.
+
+    Raise BrokerUnfit if something stands there by now.
+    """
+    await provide_stream(api, bucket_config(replicas))
+    await _put(request, _RESTORING + seal.encode(), 0)
+    if await noted_restore(api) != seal:
+        raise BrokerUnfit("Another restore into this broker has just begun.")
+
+
+async def end_restore(api: JetStreamApi, request: Request, slots: SlotMap) -> None:
+    """Put the map in the place of the note: from now on services may work.
+
+    Raise BrokerUnfit if something else stands there.
+    """
+    found = await _value(api)
+    if found is None or not found[0].startswith(_RESTORING):
+        raise BrokerUnfit("The note that a restore is under way is gone: another process ended it.")
+    await _put(request, slots.encode(), found[1])
+    if await _stored(api) != slots:
+        raise BrokerUnfit("Another slot map than the backup's was stored meanwhile.")
+
+
 async def _stored(api: JetStreamApi) -> SlotMap | None:
     """What the bucket holds, None if there is no bucket or nothing in it."""
-    answer = await api(f"STREAM.MSG.GET.{WALLET_STREAM}", {"last_by_subj": SLOT_MAP_SUBJECT})
-    error = answer.get("error")
-    if error is not None:
-        if error.get("err_code") in (_NO_MESSAGE, _NO_SUCH_STREAM):
-            return None
-        raise BrokerFault(f"The slot map can't be read now: {error.get('description')}")
-    data = base64.b64decode(answer["message"].get("data", ""))
+    found = await _value(api)
+    if found is None:
+        return None
+    data, _ = found
+    if data.startswith(_RESTORING):
+        raise BrokerUnfit(
+            "A backup is being restored into this broker, and a part of it is missing yet. Wait for"
+            " `ewallet restore`; if it was interrupted, run it again with the same file."
+        )
     try:
         return SlotMap.decode(data)
     except NotASlotMap as damage:
@@ -91,10 +135,27 @@ async def _stored(api: JetStreamApi) -> SlotMap | None:
         ) from damage
 
 
+async def _value(api: JetStreamApi) -> tuple[bytes, int] | None:
+    """The key's value and its revision."""
+    answer = await api(f"STREAM.MSG.GET.{WALLET_STREAM}", {"last_by_subj": SLOT_MAP_SUBJECT})
+    error = answer.get("error")
+    if error is not None:
+        if error.get("err_code") in (_NO_MESSAGE, _NO_SUCH_STREAM):
+            return None
+        raise BrokerFault(f"The slot map can't be read now: {error.get('description')}")
+    message = answer["message"]
+    return base64.b64decode(message.get("data", "")), int(message["seq"])
+
+
 async def _create(request: Request, wanted: SlotMap) -> None:
     """Store the map unless there is one: of several who try, one succeeds."""
+    await _put(request, wanted.encode(), 0)
+
+
+async def _put(request: Request, data: bytes, expected_revision: int) -> None:
+    """Store the value if the present one has the revision, 0: if there is none."""
     answer = await request(
-        SLOT_MAP_SUBJECT, wanted.encode(), headers={EXPECTED_LAST_OF_SUBJECT: "0"}
+        SLOT_MAP_SUBJECT, data, headers={EXPECTED_LAST_OF_SUBJECT: str(expected_revision)}
     )
     error = msgspec.json.decode(answer).get("error")
     if error is not None and error.get("err_code") != _WRONG_LAST_SEQUENCE:

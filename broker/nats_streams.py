@@ -1,10 +1,12 @@
 """The streams of a wallet: their configuration, and whether server and streams are fit for it."""
 
+import base64
+import datetime as dt
 from typing import Any, Final, Protocol
 
 import orjson
 
-from broker.port import BrokerFault, BrokerUnfit
+from broker.port import BrokerFault, BrokerUnfit, StoredMessage
 from contracts.limits import COMMAND_AGE_MS_MAX, COMMAND_QUEUE_BYTES_MAX, FRAME_BYTES_MAX
 from contracts.parties import parties
 from contracts.subjects import (
@@ -19,8 +21,11 @@ from contracts.subjects import (
     queue_subjects,
 )
 
+API_TIMEOUT_S: Final = 5.0
+
 SERVER_VERSION_MIN: Final = (2, 12)
 
+_NO_MESSAGE: Final = 10037
 _NO_SUCH_STREAM: Final = 10059
 _NO_CLUSTER: Final = 10074
 _PARTITIONS: Final = "ewallet.partitions"
@@ -29,7 +34,9 @@ _PARTITIONS: Final = "ewallet.partitions"
 class JetStreamApi(Protocol):
     """Requests to `$JS.API.…`."""
 
-    async def __call__(self, verb: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def __call__(
+        self, verb: str, body: dict[str, Any] | None = None, *, timeout_s: float = API_TIMEOUT_S
+    ) -> dict[str, Any]:
         """The decoded answer, errors included under "error". Raise NoResponse."""
         ...
 
@@ -69,7 +76,11 @@ def queue_config(party: int, replicas: int) -> dict[str, Any]:
 
 
 def leases_config(replicas: int) -> dict[str, Any]:
-    """A bucket that keeps the last value of each key, in memory: leases do not last anyway."""
+    """A bucket that keeps the last value of each key, in memory: leases do not last anyway.
+
+    A value that names how long it lasts is forgotten then (allow_msg_ttl), or every writer that
+    ever ran would leave a key behind.
+    """
     return {
         "name": LEASES_STREAM,
         "subjects": [LEASES_SUBJECTS],
@@ -77,6 +88,7 @@ def leases_config(replicas: int) -> dict[str, Any]:
         "retention": "limits",
         "discard": "new",
         "max_msgs_per_subject": 1,
+        "allow_msg_ttl": True,
         "num_replicas": replicas,
         "allow_direct": False,
     }
@@ -194,3 +206,22 @@ def check_version(version: str) -> None:
 def encode_body(body: dict[str, Any] | None) -> bytes:
     """Bytes of an API request."""
     return b"" if body is None else orjson.dumps(body)
+
+
+def stored_message(answer: dict[str, Any], what: str) -> StoredMessage | None:
+    """The message in an answer to STREAM.MSG.GET, None if there is none. Raise BrokerFault."""
+    error = answer.get("error")
+    if error is not None:
+        if error.get("err_code") == _NO_MESSAGE:
+            return None
+        raise BrokerFault(f"{what}: {error.get('description')}")
+    message = answer["message"]
+    data = base64.b64decode(message.get("data", ""))
+    return StoredMessage(message["seq"], _unix_ns(message["time"]), message["subject"], data)
+
+
+def _unix_ns(rfc3339: str) -> int:
+    """Unix ns of the server's "2026-01-02T03:04:05.123456789Z"; datetime stops at µs."""
+    whole, _, fraction = rfc3339.removesuffix("Z").partition(".")
+    seconds = dt.datetime.fromisoformat(f"{whole}+00:00").timestamp()
+    return int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0") or 0)

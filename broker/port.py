@@ -151,8 +151,17 @@ class Broker(Protocol):
         """Make a queue of `provide_streams` again if it vanished with its server."""
         ...
 
-    async def put(self, subject: str, data: bytes, *, expected_revision: int | None = None) -> int:
+    async def put(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        expected_revision: int | None = None,
+        lasts_s: int | None = None,
+    ) -> int:
         """Store the value of a key of the bucket of leases; give its revision.
+
+        It may be forgotten once it has lasted for some time, if that is named.
 
         With an expected revision only if the key's present value has it, 0: if there is none. Raise
         AppendRefused if it has another, NoResponse if it is not known whether it is stored.

@@ -34,6 +34,14 @@ LEASES_STREAM: Final = "KV_LEASES"
 LEASES_SUBJECTS: Final = "$KV.LEASES.>"
 """The bucket's keys."""
 
+JOURNAL_STREAM_PREFIX: Final = "EVT_"
+"""What the names of all journals' streams begin with, and of no other's."""
+
+
+LEADER_ELECTED: Final = "$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED"
+"""What the subject begins with where NATS tells that another server leads a stream's copies; the
+stream follows."""
+
 
 def lease_subject(writer_id: str) -> str:
     """The key that a writer renews while it lives."""
@@ -72,9 +80,14 @@ def journal_subject(party: int) -> str:
     return f"wallet.evt.{party_name(party)}"
 
 
+def journal_subject_of(stream: str) -> str:
+    """The subject of the journal with this stream; for another stream one that nobody uses."""
+    return f"wallet.evt.{stream.removeprefix(JOURNAL_STREAM_PREFIX)}"
+
+
 def journal_stream(party: int) -> str:
     """The journal: file storage, never discards, never deletes."""
-    return f"EVT_{party_name(party)}"
+    return f"{JOURNAL_STREAM_PREFIX}{party_name(party)}"
 
 
 def result_subject(proxy_id: str) -> str:

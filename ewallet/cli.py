@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "proxy": "ewallet.command_roles",
     "writer": "ewallet.command_roles",
     "reader": "ewallet.command_roles",
+    "sentinel": "ewallet.command_roles",
     "accounts": "ewallet.command_accounts",
     "transfer": "ewallet.command_transfer",
     "transfers": "ewallet.command_transfers",
@@ -21,6 +22,8 @@ COMMANDS: Final = {
     "entries": "ewallet.command_queries",
     "status": "ewallet.command_status",
     "partitions": "ewallet.command_partitions",
+    "backup": "ewallet.command_backup",
+    "restore": "ewallet.command_backup",
     "cluster-config": "ewallet.command_cluster_config",
 }
 """Each subcommand and the module that has it under the same name (there with `_` for `-`)."""

@@ -2,7 +2,7 @@
 
 <directory>/nats/nats-server.conf    for every server, with the passwords and what each user may do
 <directory>/nats/route-password      with which servers know each other
-<directory>/<role>/nats-password     for writer, reader and proxy: EWALLET_NATS_PASSWORD_FILE
+<directory>/<role>/nats-password     for writer, reader, proxy, sentinel: EWALLET_NATS_PASSWORD_FILE
 <directory>/postgres/password        of the readers' user of PostgreSQL
 <directory>/reader/pgpass            the same for libpq: PGPASSFILE
 
@@ -20,7 +20,7 @@ from contracts.parties import parties
 from ewallet.data_folder import PRIVATE_FOLDER, write_private
 from ewallet.nats_configuration import ClusterSettings, render_cluster
 from ewallet.options import setting
-from ewallet.permissions import Role, permissions_of_roles
+from ewallet.permissions import SENTINEL, Role, permissions_of_roles
 
 _PASSWORD_BYTES = 24
 
@@ -62,6 +62,7 @@ def write_files(directory: Path, servers: list[str], store: Path, partitions: in
         store=store,
         memory_bytes=len(parties(partitions)) * COMMAND_QUEUE_BYTES_MAX,
         passwords={role: _password(directory / role.value / "nats-password") for role in Role},
+        sentinel_password=_password(directory / SENTINEL / "nats-password"),
         route_password=_password(directory / "nats" / "route-password"),
     )
     text = render_cluster(settings, permissions_of_roles(partitions))

@@ -1,23 +1,30 @@
-"""`ewallet proxy`, `ewallet writer`, `ewallet reader`: one service in this process.
+"""`ewallet proxy`, `writer`, `reader`, `sentinel`: one service in this process.
 
 The service reads its settings from the environment; the options here only fill it in. Without
---nats-url the service joins the embedded wallet that runs on the data folder.
+--nats-url the service joins the embedded wallet that runs on the data folder. A sentinel needs
+--nats-url: where there is one server, it has nothing to do.
 """
 
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 
 from ewallet.data_folder import DataFolder, settle_partitions
 from ewallet.nats_configuration import read_urls
 from ewallet.options import COORDINATION, Command, setting
-from ewallet.permissions import Role
+from ewallet.permissions import SENTINEL, Role
 from runtime.process import Unfit
 from runtime.settings import REPLICAS_MAX
+
+_NATS_OPTIONS: Final = (
+    setting("--nats-monitor-url", help="Monitoring addresses of all NATS servers."),
+    setting("--nats-password-file", help="Holds the password that --nats-url leaves out."),
+    setting("--nats-url", help="nats://user:password@host:port,… of one or more servers."),
+)
 
 
 def _service_options(command: Command) -> Command:
@@ -29,10 +36,14 @@ def _service_options(command: Command) -> Command:
             help="Where the read store and the witnesses live.",
         ),
         setting("--partitions", type=click.IntRange(min=1), help="Partitions of this wallet."),
-        setting("--nats-monitor-url", help="Monitoring addresses of all NATS servers."),
-        setting("--nats-password-file", help="Holds the password that --nats-url leaves out."),
-        setting("--nats-url", help="nats://user:password@host:port,… of one or more servers."),
+        *_NATS_OPTIONS,
     ):
+        command = add(command)
+    return command
+
+
+def _nats_options(command: Command) -> Command:
+    for add in _NATS_OPTIONS:
         command = add(command)
     return command
 
@@ -78,10 +89,24 @@ def reader(action: str | None, **options: Any) -> None:
     _become(Role.READER, options, *([action] if action else []))
 
 
+@click.command()
+@_nats_options
+def sentinel(**options: Any) -> None:
+    """Run one sentinel for a NATS cluster: when a server dies, others lead its streams sooner."""
+    if not options["nats_url"]:
+        raise click.UsageError("A sentinel needs the addresses of all servers: --nats-url")
+    _run(SENTINEL, as_environment(options))
+
+
 def _become(role: Role, options: Mapping[str, Any], *arguments: str) -> NoReturn:
-    """Replace this process by the service."""
-    environment = {**os.environ, **role_environment(role, options)}
-    command = [sys.executable, "-P", "-m", role.value, *arguments]
+    """Replace this process by the service of a role."""
+    _run(role.value, role_environment(role, options), *arguments)
+
+
+def _run(module: str, settings: Mapping[str, str], *arguments: str) -> NoReturn:
+    """Replace this process by a module's."""
+    environment = {**os.environ, **settings}
+    command = [sys.executable, "-P", "-m", module, *arguments]
     sys.stdout.flush()
     os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted
 
@@ -89,15 +114,20 @@ def _become(role: Role, options: Mapping[str, Any], *arguments: str) -> NoReturn
 def role_environment(role: Role, options: Mapping[str, Any]) -> dict[str, str]:
     """Return the EWALLET_* variables that the options stand for.
 
-    A false or missing option sets nothing. Raises click.UsageError when neither --nats-url nor
+    Raises click.UsageError when neither --nats-url nor
     an embedded wallet's data folder says where NATS is.
     """
     filled = dict(options)
     if not filled.get("nats_url"):
         filled |= _embedded(role, filled["data_dir"], filled["partitions"])
+    return as_environment(filled)
+
+
+def as_environment(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the EWALLET_* variables; a false or missing option sets nothing."""
     return {
         f"EWALLET_{name.upper()}": "1" if value is True else str(value)
-        for name, value in filled.items()
+        for name, value in options.items()
         if value not in (None, False)
     }
 

@@ -2,6 +2,7 @@
 
 <data>/lock              held by the one `ewallet up` that runs on this folder
 <data>/ewallet.json      what is fixed for the folder's life: format and partitions
+<data>/restoring         there from the beginning to the end of `ewallet restore`
 <data>/nats/             nats-server's store: the journals and the slot map
 <data>/damaged-snapshots  put aside because no nats-server could be started on them
 <data>/nats.lock         held by the nats-server that runs on the store
@@ -40,6 +41,11 @@ class DataFolder:
     def identity(self) -> Path:
         """What is fixed for the folder's life."""
         return self.root / "ewallet.json"
+
+    @property
+    def restoring(self) -> Path:
+        """Which backup is being restored here: nothing may run on the folder."""
+        return self.root / "restoring"
 
     @property
     def store(self) -> Path:
@@ -109,6 +115,15 @@ def try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def check_restored(folder: DataFolder) -> None:
+    """Raise Unfit while a restore has begun and not ended: the journals are not whole."""
+    if folder.restoring.exists():
+        raise Unfit(
+            f"A backup was being restored into {folder.root}, and that did not end: run `ewallet"
+            " restore` on it again, or remove the folder"
+        )
 
 
 def settle_partitions(folder: DataFolder, wanted: int | None) -> int:

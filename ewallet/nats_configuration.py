@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from contracts.limits import FRAME_BYTES_MAX
-from ewallet.permissions import Permissions, Role
+from ewallet.permissions import SENTINEL, Permissions, Role, sentinel_permissions
 
 HOST: Final = "127.0.0.1"
 
@@ -56,6 +56,7 @@ class ClusterSettings:
     """What the streams in memory may take together. Each reserves its bound, and the usual limit is
     a share of the machine's memory or of GOMEMLIMIT, which may be less."""
     passwords: Mapping[Role, str]
+    sentinel_password: str
     route_password: str
 
 
@@ -97,6 +98,12 @@ def render_cluster(settings: ClusterSettings, permissions: Mapping[Role, Permiss
             "listen": f"0.0.0.0:{CLIENT_PORT}",
             "http": f"0.0.0.0:{MONITOR_PORT}",
             **shared,
+            # The servers' own NATS account, under the name that it has by itself.
+            "accounts": {
+                "$SYS": {
+                    "users": [_user(SENTINEL, settings.sentinel_password, sentinel_permissions())]
+                }
+            },
             "jetstream": shared["jetstream"] | {"max_memory_store": settings.memory_bytes},
             "cluster": {
                 "name": "ewallet",
@@ -105,6 +112,10 @@ def render_cluster(settings: ClusterSettings, permissions: Mapping[Role, Permiss
                 "routes": routes,
                 # Clients know all servers by name; an address that one tells them may be stale.
                 "no_advertise": True,
+                # A route whose other end is gone without a word, as after a split, takes the place
+                # of a new one until it is noticed: after 3 s, and not after the usual minute.
+                "ping_interval": "1s",
+                "ping_max": 2,
             },
         }
     )
@@ -119,16 +130,13 @@ def _shared(
         # `always`: an acknowledged frame is on the disk, not in the page cache.
         "jetstream": {"store_dir": str(store), "sync_interval": "always"},
         "authorization": {
-            "users": [
-                {
-                    "user": role.value,
-                    "password": passwords[role],
-                    "permissions": permissions[role].as_configuration(),
-                }
-                for role in Role
-            ]
+            "users": [_user(role.value, passwords[role], permissions[role]) for role in Role]
         },
     }
+
+
+def _user(name: str, password: str, permissions: Permissions) -> dict[str, object]:
+    return {"user": name, "password": password, "permissions": permissions.as_configuration()}
 
 
 def _text(configuration: Mapping[str, object]) -> str:

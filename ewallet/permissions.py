@@ -21,6 +21,14 @@ _READ_SLOT_MAP: Final = f"$JS.API.STREAM.MSG.GET.{subjects.WALLET_STREAM}"
 """Whose body names the key; the slot map is the only one there is."""
 
 
+SENTINEL: Final = "sentinel"
+"""The NATS user of the sentinel, and its module. No `Role`: it belongs to the servers' own NATS
+account, sees nothing of the wallet, and only a cluster has one."""
+
+
+_ELECTIONS: Final = f"{subjects.LEADER_ELECTED}.*"
+
+
 class Role(Enum):
     """A service that has its own NATS user. The value names the user and the module."""
 
@@ -63,6 +71,16 @@ def permissions_of_roles(partition_count: int) -> Mapping[Role, Permissions]:
     }
 
 
+def sentinel_permissions() -> Permissions:
+    """What the sentinel needs: it asks the members of Raft groups for votes, and hears nothing.
+
+    Not harmless in wrong hands: forged requests keep groups from having leaders, and together with
+    forged answers could bring up a server that lacks acknowledged frames. So is the routes'
+    password, which lets a stranger be a server.
+    """
+    return Permissions(publish=("$NRG.V.*",), subscribe=(f"_INBOX_{SENTINEL}.>",))
+
+
 def _writer(partitions: Sequence[int]) -> Permissions:
     """What any writer process needs, whichever parties it leads.
 
@@ -90,7 +108,7 @@ def _writer(partitions: Sequence[int]) -> Permissions:
             subjects.SLOT_MAP_SUBJECT,
             subjects.LEASES_SUBJECTS,
         ),
-        subscribe=(_inbox(Role.WRITER), subjects.status_subject(Role.WRITER.value)),
+        subscribe=(_inbox(Role.WRITER), _ELECTIONS, subjects.status_subject(Role.WRITER.value)),
         replies_per_request=1,
     )
 
@@ -105,6 +123,7 @@ def _reader(partitions: Sequence[int]) -> Permissions:
         ),
         subscribe=(
             _inbox(Role.READER),
+            _ELECTIONS,
             subjects.status_subject(Role.READER.value),
             *(subjects.query_subject(partition) for partition in partitions),
             *(subjects.listen_subject(partition) for partition in partitions),

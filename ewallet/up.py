@@ -17,7 +17,13 @@ import click
 import uvloop
 
 from ewallet.child import Child, Program
-from ewallet.data_folder import DataFolder, lock_folder, open_data_folder, settle_partitions
+from ewallet.data_folder import (
+    DataFolder,
+    check_restored,
+    lock_folder,
+    open_data_folder,
+    settle_partitions,
+)
 from ewallet.listening import check_host, free_http_port, http_url
 from ewallet.nats_binary import check_version, find_nats_server
 from ewallet.nats_configuration import NatsSettings
@@ -98,6 +104,7 @@ async def _settle(settings: UpSettings) -> Plan:
     version = await check_version(binary)
     folder = open_data_folder(settings.data_dir)
     lock_folder(folder)  # held until this process ends
+    check_restored(folder)
     return Plan(
         folder=folder,
         partitions=settle_partitions(folder, settings.partitions),

@@ -38,7 +38,7 @@ class ServiceSettings(Struct, frozen=True):
 def read_service_settings(environment: Mapping[str, str]) -> ServiceSettings:
     """Raise Unfit with a sentence that names the variable and what it should be."""
     return ServiceSettings(
-        nats_url=_read_nats_url(environment),
+        nats_url=read_nats_url(environment),
         nats_monitor_url=environment.get("EWALLET_NATS_MONITOR_URL", "http://127.0.0.1:8222"),
         partition_count=read_number(
             environment, "EWALLET_PARTITIONS", default=None, least=1, most=PARTITION_COUNT_MAX
@@ -79,8 +79,8 @@ def read_secret(environment: Mapping[str, str], name: str) -> str | None:
     return secret
 
 
-def _read_nats_url(environment: Mapping[str, str]) -> str:
-    """The addresses with the password, when that stands in a file of its own."""
+def read_nats_url(environment: Mapping[str, str]) -> str:
+    """The addresses with the password, when that stands in a file of its own. Raise Unfit."""
     urls = environment.get("EWALLET_NATS_URL", "nats://127.0.0.1:4222")
     password = read_secret(environment, "EWALLET_NATS_PASSWORD")
     if password is None:

@@ -83,8 +83,15 @@ class Finish:
             if machine is None or writer.in_flight or machine.rules.unfinished_count:
                 return f"party {writer.party} is not at rest"
             if machine.tip.sequence != self._auditor.journals[writer.party].sequence:
+                self._replace(writer)
                 return f"party {writer.party} has another tip than its journal"
         return self._missing()
+
+    def _replace(self, deposed: PartyWriter[Partition] | PartyWriter[Coordinator]) -> None:
+        """End a writer that has nothing to append, and so does not notice that it is deposed."""
+        for process in self._world.writers:
+            if process.is_alive and deposed in process.led:
+                self._world.crash(process)
 
     def _missing(self) -> str | None:
         """Processes that are not back yet."""

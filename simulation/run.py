@@ -27,7 +27,7 @@ from simulation.questions import Questions
 from simulation.story import StoryHandler
 from simulation.trouble import Trouble
 from simulation.workload import Workload
-from simulation.world import World
+from simulation.world import Appended, World
 
 _TIME_MAX_S: Final = 600.0
 _SETTLING_S_MAX: Final = 120.0
@@ -51,12 +51,15 @@ class Outcome(Struct):
     """Hash of all journals."""
 
 
-def run_seed(seed: int) -> Outcome:
-    """Run one seed from the beginning to its last check."""
+def run_seed(seed: int, listener: Callable[[Appended], None] | None = None) -> Outcome:
+    """Run one seed from the beginning to its last check.
+
+    A listener is told of everything that a stream stores, in order.
+    """
     gc.disable()  # what is freed when is a part of the run
     try:
         with tempfile.TemporaryDirectory(prefix="ewallet-sim-", dir=_memory_folder()) as folder:
-            return _run(seed, Path(folder))
+            return _run(seed, Path(folder), listener)
     finally:
         gc.enable()
         gc.collect()
@@ -68,11 +71,13 @@ def _memory_folder() -> str | None:
     return str(shm) if shm.is_dir() else None
 
 
-def _run(seed: int, folder: Path) -> Outcome:
+def _run(seed: int, folder: Path, listener: Callable[[Appended], None] | None) -> Outcome:
     pauses = Random(f"{seed} threads")
     loop = VirtualLoop(_TIME_MAX_S, lambda: pauses.random() * 0.01)
     asyncio.set_event_loop(loop)
     run = _Run(seed, folder, loop)
+    if listener is not None:
+        run.listen(listener)
     failure = None
     try:
         loop.run_until_complete(run.play())
@@ -110,6 +115,10 @@ class _Run:
         world.on_violation = self._violate
         self._clients.on_answer = self._guarded(self._answers.take)
         loop.set_exception_handler(self._note_unhandled)
+
+    def listen(self, listener: Callable[[Appended], None]) -> None:
+        """Tell a listener of everything that is stored."""
+        self._world.listeners.append(listener)
 
     async def play(self) -> None:
         """Work under trouble, settle, check; raise the first violation."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from broker.nats_broker import NatsBroker
+from broker.nats_copies import watch_copies
 from broker.nats_sync import ask_the_rest, check_sync_always
 from broker.port import Broker
 from broker.witness import Witness, witness_path
@@ -79,6 +80,7 @@ async def serve(stop: asyncio.Event) -> None:
             works = (
                 lose(broker),
                 _refuse_unsynced(silent),
+                watch_copies(settings.nats_monitor_url),
                 _tell_ready(writers),
                 _leave(stop, writers.leading),
                 *writers.works(),

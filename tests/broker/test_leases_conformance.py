@@ -52,6 +52,14 @@ async def test_who_follows_is_told_of_every_key_and_of_each_change(connect: Conn
     await following.close()
 
 
+async def test_a_value_that_lasts_for_a_time_is_there_at_first(connect: Connect) -> None:
+    broker = await connect()
+    await broker.put(lease_subject("w"), b"lives", lasts_s=60)
+    following = await broker.follow(LEASES_STREAM, after=None, may_rewind=True)
+    await _hear(following, {}, {lease_subject("w"): b"lives"})
+    await following.close()
+
+
 async def _hear(following: Following, told: dict[str, bytes], wanted: dict[str, bytes]) -> None:
     """Listen until the newest values are as wanted."""
     async with asyncio.timeout(DEADLINE_S):

@@ -1,6 +1,7 @@
 """The following over NATS in races that no server can be made to run on purpose."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,36 @@ async def test_messages_that_come_while_the_last_one_is_checked_are_no_loss(
                 more = asyncio.create_task(_append(broker, 2))  # while this goes on reading
             await more
         assert read == [2, 3]
+        await following.close()
+        await broker.close()
+
+
+async def test_a_consumer_that_the_server_made_and_told_of_too_late_is_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is slow is asked again, and says then that there is such a consumer."""
+    async with over_nats(tmp_path) as connect:
+        broker = await connect()
+        assert isinstance(broker, NatsBroker)
+        await broker.provide_streams(1)
+        await _append(broker, 0)
+        request, errors = broker.request, list[int]()
+
+        async def twice(subject: str, data: bytes, *, timeout_s: float) -> bytes:
+            answer = await request(subject, data, timeout_s=timeout_s)
+            if not subject.startswith("$JS.API.CONSUMER.CREATE."):
+                return answer
+            answer = await request(subject, data, timeout_s=timeout_s)
+            errors.append(json.loads(answer).get("error", {}).get("err_code"))
+            return answer
+
+        monkeypatch.setattr(broker, "request", twice)
+        following = await broker.follow(journal_stream(0), after=None)
+        async with asyncio.timeout(DEADLINE_S):
+            async for messages in following:
+                assert [message.sequence for message in messages] == [1]
+                break
+        assert errors == [10148]
         await following.close()
         await broker.close()
 

@@ -1,18 +1,25 @@
 """What clients were told, held against what the API shows: everything is there, and once."""
 
 import asyncio
-from collections import Counter
+import time
 from collections.abc import Awaitable, Iterable
 from typing import Any, Final
 
 import aiohttp
 
+from tests.e2e.history import Interval, Line, Statement, Told, Transfer
 from tests.e2e.load import CLIENTS, PacedBank
-from tests.system.bank import ACCOUNTS, minor
+from tests.e2e.order import violations
+from tests.system.bank import ACCOUNTS, RETRY_S, minor
 
 PAGE: Final = 500
 REPEATS: Final = 200
 """Transfers of a load that are sent once more."""
+SHOWN_MAX: Final = 20
+WAITING: Final = {"Prefer": "wait=10"}
+"""For a record that the reader which is asked may not have yet."""
+RECORD_S_MAX: Final = 120.0
+"""Only to end an audit that hangs."""
 
 Name = tuple[str, str]
 """Payer and transaction id."""
@@ -20,70 +27,125 @@ Name = tuple[str, str]
 
 async def check(session: aiohttp.ClientSession, bank: PacedBank) -> None:
     """Check every account, and each transfer of the present load."""
-    entries = {account: await statement(session, bank.url, account) for account in ACCOUNTS}
-    check_statements(entries, bank.told)
-    await check_balances(session, bank.url, entries)
+    await check_load(session, bank)
+    assert bank.cost.lost == 0
+    await check_order(session, bank)
+
+
+async def check_load(session: aiohttp.ClientSession, bank: PacedBank) -> None:
+    """Find out what became of what clients left, and count what is not as its client was told."""
+    await few_at_a_time(find_out(session, bank, transfer) for transfer in bank.left)
     new = sorted(bank.told_in_this_load())
     await few_at_a_time(check_recorded(session, bank, name) for name in new)
     await few_at_a_time(check_repeat(session, bank, name) for name in new[-REPEATS:])
+    assert bank.cost.resolved == bank.cost.unknown
 
 
-def check_statements(entries: dict[str, list[dict[str, Any]]], told: dict[Name, Any]) -> None:
-    """Every transfer that was told as done is one debit and one credit, and nothing else is.
-
-    Nothing is refunded in these loads: a payer without funds is refused before any debit.
-    """
-    moved: dict[str, Counter[Name]] = {"debit": Counter(), "credit": Counter()}
-    for account, lines in entries.items():
-        for line in lines:
-            payer = account if line["direction"] == "debit" else line["counterparty_id"]
-            moved[line["direction"]][payer, line["transaction_id"]] += 1
-    accepted = Counter(name for name, answer in told.items() if answer["http"] == 201)
-    assert moved["debit"] == accepted
-    assert moved["credit"] == accepted
-
-
-async def check_balances(
-    session: aiohttp.ClientSession, url: str, entries: dict[str, list[dict[str, Any]]]
-) -> None:
-    """Each balance is the sum of its account's entries, and all together are 0."""
+async def check_order(session: aiohttp.ClientSession, bank: PacedBank) -> None:
+    """All that was ever told fits one order that real time agrees with, and money was kept."""
+    for account in ACCOUNTS:
+        bank.history.statements[account] = await whole_statement(session, bank, account)
+    found = violations(bank.history)
+    assert not found, "\n".join([f"{len(found)} violations", *found[:SHOWN_MAX]])
     total = 0
-    for account, lines in entries.items():
-        shown = minor((await get(session, f"{url}/wallet/accounts/{account}"))["balance"])
-        signs = {"debit": -1, "credit": 1}
-        assert shown == sum(signs[line["direction"]] * minor(line["amount"]) for line in lines)
+    for account, each in bank.history.statements.items():
+        shown = minor((await get(session, f"{bank.url}/wallet/accounts/{account}"))["balance"])
+        assert shown == (each.lines[-1].balance_minor if each.lines else 0)
         total += shown
     assert total == 0
 
 
+async def find_out(session: aiohttp.ClientSession, bank: PacedBank, transfer: Transfer) -> None:
+    """Ask for the record of a transfer that its client left. There may be none: it was not done."""
+    record = await find_record(session, bank, transfer.name)
+    bank.cost.resolved += 1
+    if record is not None:
+        assert record["status"] in ("completed", "rejected"), record
+        transfer.at = Interval(transfer.at.asked_s, time.monotonic())
+        transfer.told = told_by(record)
+
+
+async def find_record(
+    session: aiohttp.ClientSession, bank: PacedBank, name: Name
+) -> dict[str, Any] | None:
+    """A transfer's record, None if there is none; asked for again while no reader answers."""
+    path = f"/wallet/accounts/{name[0]}/transfers/{name[1]}"
+    async with asyncio.timeout(RECORD_S_MAX):
+        while True:
+            async with session.get(f"{bank.url}{path}", headers=WAITING) as response:
+                if response.status in (200, 404):
+                    record: dict[str, Any] = await response.json(content_type=None)
+                    return record if response.status == 200 else None
+            await asyncio.sleep(RETRY_S)
+
+
+def told_by(record: dict[str, Any]) -> Told:
+    """What a finished transfer's record says of its outcome."""
+    is_accepted = record["status"] == "completed"
+    return Told(
+        is_accepted=is_accepted,
+        partition=record["partition"],
+        sequence=record["sequence"],
+        balance_minor=minor(record["balance"]) if is_accepted else 0,
+        reason="" if is_accepted else record["code"],
+    )
+
+
 async def check_recorded(session: aiohttp.ClientSession, bank: PacedBank, name: Name) -> None:
     """The wallet's record of a transfer says what its client was told."""
-    payer, transaction_id = name
     told = bank.told[name]
-    path = f"/wallet/accounts/{payer}/transfers/{transaction_id}"
-    recorded = await get(session, f"{bank.url}{path}")
+    recorded = await find_record(session, bank, name) or {}
     if told["http"] == 201:
-        assert recorded["status"] == "completed"
-        for member in ("balance", "sequence", "partition", "completed_at"):
-            assert recorded[member] == told[member]
+        members = ("status", "balance", "sequence", "partition", "completed_at")
+        is_kept = all(recorded.get(member) == told[member] for member in members)
     else:
-        assert recorded["status"] == "rejected"
+        is_kept = (recorded.get("status"), recorded.get("code")) == ("rejected", told["code"])
+        if is_kept:  # the answer names no sequence
+            bank.history.transfers[name].told = told_by(recorded)
+    if not is_kept:
+        bank.cost.lost += 1
+        bank.errors[f"lost {name}: told {told}, recorded {recorded}"] += 1
 
 
 async def check_repeat(session: aiohttp.ClientSession, bank: PacedBank, name: Name) -> None:
     """A transfer that is sent again gets the first answer again."""
     body, way = bank.sent[name]
-    again = await bank.transfer(session, body, way)
+    again = await bank.repeat(session, body, way)
     assert again == bank.told[name]
 
 
-async def statement(session: aiohttp.ClientSession, url: str, account: str) -> list[dict[str, Any]]:
+async def whole_statement(
+    session: aiohttp.ClientSession, bank: PacedBank, account: str
+) -> Statement:
+    """An account's statement, no older than what anybody was told."""
+    shown = await get(session, f"{bank.url}/wallet/accounts/{account}")
+    known = bank.known.get(shown["partition"], 0)
+    lines = await statement(session, bank.url, account, min_sequence=known)
+    signs = {"debit": -1, "credit": 1}
+    return Statement(
+        partition=shown["partition"],
+        overdraft_minor=minor(shown["overdraft_limit"]),
+        lines=[
+            Line(
+                line["sequence"],
+                line["transaction_id"],
+                signs[line["direction"]] * minor(line["amount"]),
+                minor(line["balance"]),
+            )
+            for line in reversed(lines)
+        ],
+    )
+
+
+async def statement(
+    session: aiohttp.ClientSession, url: str, account: str, *, min_sequence: int = 0
+) -> list[dict[str, Any]]:
     """All entries of an account, newest first."""
     lines: list[dict[str, Any]] = []
     following = ""
+    path = f"/wallet/accounts/{account}/entries?limit={PAGE}&min_sequence={min_sequence}"
     while True:
-        path = f"/wallet/accounts/{account}/entries?limit={PAGE}{following}"
-        page = await get(session, f"{url}{path}")
+        page = await get(session, f"{url}{path}{following}")
         lines += page["entries"]
         if page["next_page_token"] is None:
             return lines

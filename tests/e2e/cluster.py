@@ -1,25 +1,38 @@
 """One wallet under docker compose, driven from outside: by `docker` commands and its port."""
 
+import json
 import os
 import socket
 import subprocess
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 REPOSITORY: Final = Path(__file__).parents[2]
-IMAGE: Final = "ewallet:e2e"
+TAG: Final = os.environ.get("EWALLET_TAG", "e2e")
+IMAGE: Final = f"ewallet:{TAG}"
 BASE_IMAGES: Final = {
     "EWALLET_PYTHON_IMAGE": "python:3.11-slim",
     "EWALLET_NATS_IMAGE": "nats:2.15-alpine",
 }
 """By the setting that names another one."""
+COMPOSE: Final = ("docker-compose.yml",)
+SMALL_DISK: Final = (*COMPOSE, "tests/e2e/small-disk.yml")
 
 NATS: Final = ("nats-1", "nats-2", "nats-3")
 SERVICES: Final = (
     *NATS,
-    *("writer-1", "writer-2", "reader-1", "reader-2", "postgres", "proxy-1", "proxy-2", "entry"),
+    *("sentinel-1", "sentinel-2", "writer-1", "writer-2", "reader-1", "reader-2", "postgres"),
+    *("proxy-1", "proxy-2", "entry"),
 )
+
+NETWORKS: Final = {
+    **dict.fromkeys(SERVICES, ("core",)),
+    **dict.fromkeys(("proxy-1", "proxy-2"), ("core", "edge")),
+    "entry": ("edge", "front"),
+}
+"""Where each service is."""
 
 BUILD_S_MAX: Final = 900.0
 START_S_MAX: Final = 240.0
@@ -29,16 +42,23 @@ COMMAND_S_MAX: Final = 60.0
 class Cluster:
     """A project of its own name, on a free port, with volumes and networks of its own."""
 
-    def __init__(self, project: str) -> None:
+    def __init__(self, project: str, files: Sequence[str] = COMPOSE) -> None:
         self.project = project
+        self._files = [part for file in files for part in ("--file", file)]
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
+        self._ids: dict[str, str] = {}
+        self._holders: list[str] = []
 
     def build(self) -> None:
         """Build the images of the working tree."""
         self._compose("build", "--quiet", timeout_s=BUILD_S_MAX)
+
+    def create(self, service: str) -> None:
+        """Create a service's container and volumes, and what those depend on, without starting."""
+        self._compose("create", "--no-build", "--quiet-pull", service)
 
     def up(self) -> None:
         """Start what does not run; return when every container is healthy."""
@@ -60,13 +80,55 @@ class Cluster:
             assert time.monotonic() < deadline_s, self.logs()
             time.sleep(0.2)
 
+    def is_healthy(self, service: str) -> bool:
+        """Whether docker calls it so now."""
+        state = self._docker("inspect", "--format", "{{.State.Health.Status}}", self.id_of(service))
+        return state.strip() == "healthy"
+
+    def await_one_unhealthy(self, service: str) -> None:
+        """Return when docker has noticed."""
+        deadline_s = time.monotonic() + START_S_MAX
+        while self.is_healthy(service):
+            assert time.monotonic() < deadline_s, self.logs()
+            time.sleep(0.2)
+
     def down(self, *, forget: bool = False) -> None:
         """Stop and remove the containers and networks, and with `forget` the volumes."""
+        self._ids.clear()
+        if forget and self._holders:
+            self._docker("kill", *self._holders)
         self._compose("down", "--timeout", "20", *(["--volumes"] if forget else []))
 
-    def restart(self) -> None:
-        """Stop and start every container, in whatever order docker takes."""
-        self._compose("restart", "--timeout", "20", timeout_s=START_S_MAX)
+    def restart(self, *services: str) -> None:
+        """Stop and start containers, by default all, in whatever order docker takes."""
+        self._compose("restart", "--timeout", "20", *services, timeout_s=START_S_MAX)
+
+    def stop(self, *services: str) -> None:
+        """Ask containers to end; they stay away until `start`."""
+        self._compose("stop", "--timeout", "20", *services)
+
+    # --- splits and pauses ---
+
+    def pause(self, service: str) -> None:
+        """Freeze a container's processes: its connections stay open, and it learns nothing."""
+        self._docker("pause", self.id_of(service))
+
+    def unpause(self, service: str) -> None:
+        """Let it go on where it stood."""
+        self._docker("unpause", self.id_of(service))
+
+    def disconnect(self, service: str) -> None:
+        """Split a container from all others; it runs on."""
+        for network in NETWORKS[service]:
+            self._docker("network", "disconnect", f"{self.project}_{network}", self.id_of(service))
+
+    def connect(self, service: str) -> None:
+        """Join it again, under the same name; its addresses may be others."""
+        for network in NETWORKS[service]:
+            self._docker(
+                *("network", "connect", "--alias", service),
+                *(f"{self.project}_{network}", self.id_of(service)),
+            )
 
     def stop_hard(self, *services: str) -> None:
         """Kill -9 containers that stay away until `start`, as with the machines they run on."""
@@ -78,31 +140,118 @@ class Cluster:
 
     def kill_process(self, service: str) -> None:
         """Kill -9 the process in a container, which the restart policy then starts again."""
-        pid = self._docker("inspect", "--format", "{{.State.Pid}}", self.container(service))
+        pid = self._docker("inspect", "--format", "{{.State.Pid}}", self.id_of(service))
         self._docker(
             *("run", "--rm", "--pid=host", "--network=none", "--user=0:0"),
             *("--entrypoint=python", IMAGE, "-c", f"import os; os.kill({pid}, 9)"),
         )
 
-    def container(self, service: str) -> str:
-        """Its id; it must exist."""
-        return self._compose("ps", "--all", "--quiet", service).strip()
+    # --- who is who, and what is inside ---
 
-    def logs(self, lines: int = 30) -> str:
-        """The newest lines of every container."""
-        return self._compose("logs", "--no-color", "--tail", str(lines))
+    def nats_leader(self) -> str:
+        """The server that leads most journals, by what the servers say themselves."""
+        for report in self._monitored("/jsz?accounts=1&streams=1"):
+            streams = report["account_details"][0]["stream_detail"]
+            leaders = [
+                each["cluster"].get("leader") for each in streams if each["name"].startswith("EVT_")
+            ]
+            return max(NATS, key=leaders.count)
+        raise AssertionError(self.logs())
+
+    def service_of(self, connection: str) -> str:
+        """The service whose connection to NATS has that name, such as a writer's id."""
+        addresses = {
+            each["ip"]
+            for report in self._monitored("/connz?limit=1024")
+            for each in report["connections"]
+            if each.get("name") == connection
+        }
+        at = f'{{{{(index .NetworkSettings.Networks "{self.project}_core").IPAddress}}}}'
+        for service in ("writer-1", "writer-2", "reader-1", "reader-2", "proxy-1", "proxy-2"):
+            if self._docker("inspect", "--format", at, self.id_of(service)).strip() in addresses:
+                return service
+        raise AssertionError(f"nobody is connected as {connection}")
+
+    def _monitored(self, path: str) -> Iterator[dict[str, Any]]:
+        """What the monitoring ports of the servers say that answer."""
+        for server in NATS:
+            ask = ("sh", "-c", f'wget -q -O - "http://127.0.0.1:8222{path}"')
+            try:
+                yield json.loads(self._docker("exec", self.id_of(server), *ask))
+            except AssertionError:  # it is away, or not ready to tell
+                continue
+
+    def run_in(self, service: str, *command: str) -> str:
+        """Run a command in a service's container; give what it prints."""
+        return self._docker("exec", self.id_of(service), *command, timeout_s=START_S_MAX)
+
+    def python_on_volume(self, program: str, *volumes: str, is_read_only: bool = False) -> str:
+        """Run a program of ours on volumes, each at /volumes/<its name>; give what it prints."""
+        mode = "ro,nocopy" if is_read_only else "nocopy"
+        mounts = [f"--volume={self.project}_{each}:/volumes/{each}:{mode}" for each in volumes]
+        return self._docker(
+            *("run", "--rm", "--network=none", "--entrypoint=python", *mounts, IMAGE, "-c", program)
+        )
+
+    def keep_mounted(self, volume: str) -> None:
+        """Keep a volume in memory, which its server's restart would empty, until `down`."""
+        self._holders.append(
+            self._docker(
+                *("run", "--detach", "--rm", "--init", "--network=none", "--entrypoint=sleep"),
+                *(f"--volume={self.project}_{volume}:/data:nocopy", IMAGE, "infinity"),
+            ).strip()
+        )
+
+    def id_of(self, service: str) -> str:
+        """Its container's id; it must exist. The container of a service stays while it is up."""
+        if service not in self._ids:
+            self._ids[service] = self._compose("ps", "--all", "--quiet", service).strip()
+        return self._ids[service]
+
+    def logs(self, *services: str, lines: int = 30) -> str:
+        """The newest lines of every container, or of some."""
+        return self._compose("logs", "--no-color", "--tail", str(lines), *services)
+
+    def backup(self, file: Path) -> None:
+        """Take a backup while it runs."""
+        take = ("exec", "-T", "writer-1", "ewallet", "backup", "-")
+        with file.open("xb") as target:
+            done = subprocess.run(
+                ["docker", "compose", "--project-name", self.project, *take],
+                cwd=REPOSITORY,
+                env=os.environ | self._settings,
+                stdout=target,
+                stderr=subprocess.PIPE,
+                timeout=COMMAND_S_MAX,
+                check=False,
+            )
+        assert done.returncode == 0, done.stderr
+
+    def restore(self, file: Path) -> None:
+        """Make volumes without data into those of a backup; only the NATS servers run then."""
+        file.chmod(0o644)  # another user reads it there
+        mounted = ("--volume", f"{file}:/backup:ro")
+        self._compose(
+            *("run", "--rm", "-T", *mounted, "writer-1", "restore", "/backup"),
+            timeout_s=START_S_MAX,
+        )
+
+    @property
+    def _settings(self) -> dict[str, str]:
+        return {"EWALLET_PORT": str(self.port), "EWALLET_TAG": TAG, "EWALLET_PARTITIONS": "4"}
 
     def _compose(self, *arguments: str, timeout_s: float = COMMAND_S_MAX) -> str:
         return self._docker(
-            "compose", "--project-name", self.project, *arguments, timeout_s=timeout_s
+            *("compose", *self._files, "--project-name", self.project),
+            *arguments,
+            timeout_s=timeout_s,
         )
 
     def _docker(self, *arguments: str, timeout_s: float = COMMAND_S_MAX) -> str:
-        settings = {"EWALLET_PORT": str(self.port), "EWALLET_TAG": "e2e", "EWALLET_PARTITIONS": "4"}
         done = subprocess.run(
             ["docker", *arguments],
             cwd=REPOSITORY,
-            env=os.environ | settings,
+            env=os.environ | self._settings,
             capture_output=True,
             text=True,
             timeout=timeout_s,

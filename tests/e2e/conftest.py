@@ -8,10 +8,11 @@ import aiohttp
 import pytest
 
 from tests.e2e.cluster import Cluster, missing_for_docker
+from tests.e2e.costs import Cost, terminal
 from tests.e2e.load import PacedBank, connected
 from tests.system.bank import open_accounts
 
-_FAULTS = pytest.StashKey[list[tuple[str, float, dict[str, int]]]]()
+_COSTS = pytest.StashKey[list[tuple[str, Cost]]]()
 
 
 @pytest.fixture(scope="session")
@@ -47,18 +48,16 @@ def report(request: pytest.FixtureRequest) -> Callable[[str, PacedBank], None]:
     """Note what clients saw of a fault, for the table at the end."""
 
     def note(fault: str, bank: PacedBank) -> None:
-        line = (fault, bank.longest_s, dict(bank.errors))
-        request.config.stash.setdefault(_FAULTS, []).append(line)
+        request.config.stash.setdefault(_COSTS, []).append((fault, bank.cost))
 
     return note
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the table."""
-    faults = config.stash.get(_FAULTS, [])
-    if not faults:
+    costs = config.stash.get(_COSTS, [])
+    if not costs:
         return
-    terminalreporter.section("the longest that a client waited, repeats included")
-    for fault, longest_s, errors in faults:
-        told = ", ".join(f"{error}: {count}" for error, count in sorted(errors.items()))
-        terminalreporter.write_line(f"{fault:<40} {longest_s:6.2f} s   {told or 'no error'}")
+    terminalreporter.section("what each fault cost")
+    for line in terminal(costs):
+        terminalreporter.write_line(line)

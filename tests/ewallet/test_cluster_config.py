@@ -47,7 +47,7 @@ def test_a_cluster_grants_and_keeps_what_the_embedded_server_does(directory: Pat
     queues = PARTITIONS + 1  # the coordinator's too
     assert cluster["jetstream"].pop("max_memory_store") == queues * COMMAND_QUEUE_BYTES_MAX
     assert {name: alone[name] for name in set(alone) - own} == {
-        name: cluster[name] for name in set(cluster) - own - {"cluster"}
+        name: cluster[name] for name in set(cluster) - own - {"cluster", "accounts"}
     }
 
 
@@ -61,13 +61,14 @@ def test_servers_know_each_other_by_a_password_and_tell_clients_no_addresses(
         f"nats-route://route:{password}@{server}:6222" for server in SERVERS
     ]
     assert cluster["no_advertise"] is True
+    assert (cluster["ping_interval"], cluster["ping_max"]) == ("1s", 2), "dead routes end soon"
 
 
 def test_passwords_differ_stay_and_are_private(directory: Path) -> None:
     files = [path for path in directory.rglob("*") if path.is_file()]
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in files)
     passwords = {path: path.read_text() for path in files if path.name.endswith("password")}
-    assert len(set(passwords.values())) == 5
+    assert len(set(passwords.values())) == 6
     assert write(directory).exit_code == 0
     assert {path: path.read_text() for path in passwords} == passwords
 
@@ -75,6 +76,16 @@ def test_passwords_differ_stay_and_are_private(directory: Path) -> None:
 def test_readers_find_the_password_that_postgresql_is_made_with(directory: Path) -> None:
     password = (directory / "postgres" / "password").read_text()
     assert (directory / "reader" / "pgpass").read_text() == f"*:*:*:*:{password}\n"
+
+
+def test_the_sentinel_may_ask_for_votes_and_hear_nothing(directory: Path) -> None:
+    password = (directory / "sentinel" / "nats-password").read_text()
+    permissions = {
+        "publish": {"allow": ["$NRG.V.*"]},
+        "subscribe": {"allow": ["_INBOX_sentinel.>"]},
+    }
+    user = {"user": "sentinel", "password": password, "permissions": permissions}
+    assert configuration(directory)["accounts"] == {"$SYS": {"users": [user]}}
 
 
 @pytest.mark.server

@@ -52,17 +52,18 @@ def test_everybody_deals_alike_whatever_was_heard_first(order: str) -> None:
     views = []
     for own_id in "ab":
         leases = Leases(own_id)
-        for writer_id in order:
-            leases.renewed(writer_id, ALL, 0)
+        for writer_id in 2 * order:
+            leases.renewed(writer_id, ALL, (), 0)
         views.append(leases.to_take())
     assert sorted(views[0] + views[1]) == sorted(ALL)
 
 
 def test_a_writer_that_is_not_heard_any_more_is_dead_after_its_lease() -> None:
     leases = Leases("b")
-    leases.renewed("a", ALL, 0)
+    leases.renewed("b", ALL, (), 0)
+    leases.renewed("a", ALL, (), 0)
     leases.led(0, "a", 1)
-    leases.renewed("b", ALL, LEASE_RENEWED_MS)
+    leases.renewed("b", ALL, (), LEASE_RENEWED_MS)
     leases.expire(LEASE_MS - 1)
     assert 0 not in leases.to_take()
     assert leases.next_end_ms == LEASE_MS
@@ -71,10 +72,37 @@ def test_a_writer_that_is_not_heard_any_more_is_dead_after_its_lease() -> None:
     assert leases.revision(0) == 1
 
 
+def test_who_was_deaf_deals_nothing_to_others_and_takes_nothing_until_they_had_time() -> None:
+    leases = Leases("b")
+    leases.renewed("a", ALL, (), 0)
+    leases.led(0, "a", 1)
+    for party in (1, 2, 3, COORDINATOR):
+        leases.led(party, "b", 1)
+    deaf_until = 10 * LEASE_MS
+    leases.expire(deaf_until)
+    assert leases.next_end_ms is None
+    leases.renewed("b", ALL, (), deaf_until)
+    assert leases.to_hand_over() == {}, "a may be dead"
+    assert leases.to_take() == [], "a may live"
+    leases.renewed("b", ALL, (), deaf_until + LEASE_MS - 1)
+    leases.expire(deaf_until + LEASE_MS)
+    assert leases.to_take() == [0]
+
+
+def test_who_does_not_hear_itself_any_more_takes_nobody_for_dead() -> None:
+    leases = Leases("b")
+    leases.renewed("b", ALL, (), 0)
+    leases.renewed("a", ALL, (), 0)
+    leases.led(0, "a", 1)
+    leases.expire(LEASE_MS)
+    assert "a" in leases.living
+    assert leases.to_take() == []
+
+
 def test_a_writer_that_stops_is_followed_at_once() -> None:
     leases = Leases("b")
     for writer_id in "ab":
-        leases.renewed(writer_id, ALL, 0)
+        leases.renewed(writer_id, ALL, (), 0)
     leases.led(0, "a", 7)
     assert 0 not in leases.to_take()
     leases.led(0, NOBODY, 8)
@@ -84,29 +112,48 @@ def test_a_writer_that_stops_is_followed_at_once() -> None:
 
 def test_who_joins_is_given_its_share_once_it_is_ready() -> None:
     leases = Leases("a")
-    leases.renewed("a", ALL, 0)
+    leases.renewed("a", ALL, (), 0)
     for party in ALL:
         leases.led(party, "a", 1)
-    leases.renewed("b", [], 0)
+    leases.renewed("b", [], (), 0)
     assert leases.to_hand_over() == {}
-    leases.renewed("b", ALL, 1)
+    leases.renewed("b", ALL, (), 1)
     assert leases.to_hand_over() == {0: "b", 1: "b"}
 
 
 def test_a_leader_that_is_not_ready_for_the_moment_stays() -> None:
     leases = Leases("b")
-    leases.renewed("a", [], 0)
-    leases.renewed("b", ALL, 0)
+    leases.renewed("a", [], (), 0)
+    leases.renewed("b", ALL, (), 0)
     for party in (0, 1):
         leases.led(party, "a", 1)
     assert leases.to_take() == [2, 3, COORDINATOR]
 
 
-def test_nothing_is_believed_of_lost_records() -> None:
+def test_while_records_are_read_anew_who_leads_is_known_from_the_leases() -> None:
     leases = Leases("a")
-    leases.renewed("b", ALL, 0)
-    leases.led(0, "b", 9)
-    leases.lost()
-    leases.renewed("a", ALL, 0)
-    assert leases.to_take() == ALL
+    leases.renewed("a", [2, 3, COORDINATOR], [0], 0)
+    leases.renewed("b", [2, 3, COORDINATOR], [1], 0)
+    for party, writer_id in ((0, "a"), (1, "b"), (2, "x")):
+        leases.led(party, writer_id, 9)
+    leases.read_anew()
+    assert leases.to_take() == []
+    leases.renewed("a", [2, 3, COORDINATOR], [0], 0)
+    leases.renewed("b", [2, 3, COORDINATOR], [1], 0)
+    taken = leases.to_take()
+    assert 0 in taken, "its record is gone: it is made again"
+    assert 1 not in taken
     assert leases.revision(0) == 0
+
+
+@pytest.mark.parametrize(("ready", "expected"), [([], "a"), (["b"], "b"), (["b", "c"], "c")])
+def test_who_can_not_lead_is_followed_by_the_least_loaded_that_is_ready(
+    ready: list[str], expected: str
+) -> None:
+    leases = Leases("a")
+    for writer_id in "abc":
+        leases.renewed(writer_id, [0] if writer_id in ready else [], (), 0)
+    leases.led(1, "b", 1)
+    assert leases.to_name_anew(0) == {}, "this writer is not named for it"
+    leases.led(0, "a", 1)
+    assert leases.to_name_anew(0) == {0: expected}

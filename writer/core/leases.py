@@ -3,10 +3,11 @@
 Leadership is for liveness only. Two writers may both believe for a moment that they lead a party;
 what keeps money safe then is the journal's chain (contracts.chain), never a lease.
 
-All writers see the same records in the same order and deal by the same rule, so they agree without
-talking. Times are of one's own monotonic clock, in ms: nobody compares clocks.
+Writers of the same parties see the same records in the same order and deal by the same rule, so
+they agree without talking. Times are of one's own monotonic clock, in ms: nobody compares clocks.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Final
 
@@ -14,9 +15,10 @@ from msgspec import Struct
 
 LEASE_RENEWED_MS: Final = 200
 LEASE_MS: Final = 700
-"""A writer whose renewal was not heard for so long is taken for dead. Three may get lost."""
+"""A writer whose renewal was not heard for so long is taken for dead. Two in a row may get lost."""
 
 NOBODY: Final = ""
+"""The leader in a record that an operator deleted."""
 
 _WORTH_A_MOVE: Final = 2
 """Parties that one writer leads more than another: with one more the two would only swap."""
@@ -26,7 +28,8 @@ class _Lease(Struct):
     """A writer that lives."""
 
     ready: frozenset[int]
-    """The parties whose journal it has read to the end: it could lead them at once."""
+    """The parties that it does not lead and whose journal it has read to the end."""
+    leads: frozenset[int]
     ends_at_ms: int
 
 
@@ -48,14 +51,24 @@ class Leases:
         self._own_id = own_id
         self._leases: dict[str, _Lease] = {}
         self._leaders: dict[int, _Leader] = {}
+        self._is_leaving = False
         self._promised: dict[int, str] = {}
         """To whom this writer will hand over what it still leads: dealt with as if it were done."""
 
     # --- what was heard ---
 
-    def renewed(self, writer_id: str, ready: Collection[int], now_ms: int) -> None:
-        """A writer lives, and is ready for some parties."""
-        self._leases[writer_id] = _Lease(frozenset(ready), now_ms + LEASE_MS)
+    def renewed(
+        self, writer_id: str, ready: Collection[int], leads: Collection[int], now_ms: int
+    ) -> None:
+        """A writer lives, leads some parties and is ready for others.
+
+        While this writer does not hear its own renewals, it is deaf and can't tell who lives: what
+        it has heard then may be old. Others get time to be heard, and are dealt nothing until then.
+        """
+        if writer_id == self._own_id and not self.can_judge:
+            for lease in self._leases.values():
+                lease.ready, lease.ends_at_ms = frozenset(), now_ms + LEASE_MS
+        self._leases[writer_id] = _Lease(frozenset(ready), frozenset(leads), now_ms + LEASE_MS)
 
     def ended(self, writer_id: str) -> None:
         """A writer stopped of its own will."""
@@ -66,23 +79,41 @@ class Leases:
         self._leaders[party] = _Leader(writer_id, revision)
         self._promised.pop(party, None)
 
-    def lost(self) -> None:
-        """The records are gone with their server: they are heard anew, as far as they are left."""
-        self._leases.clear()
+    def read_anew(self) -> None:
+        """What is recorded is heard once more from the beginning, as far as it is left.
+
+        Who leads what is known from the last renewals meanwhile.
+        """
+        self._leases.pop(self._own_id, None)
         self._leaders.clear()
         self._promised.clear()
+
+    def leaving(self) -> None:
+        """This writer gives everything away and is dealt nothing any more."""
+        self._is_leaving = True
+        self._leases.pop(self._own_id, None)
 
     def expire(self, now_ms: int) -> None:
         """Let time pass."""
         over = [name for name, lease in self._leases.items() if lease.ends_at_ms <= now_ms]
-        for writer_id in over:
-            del self._leases[writer_id]
+        if self._own_id in over:
+            del self._leases[self._own_id]
+        if self.can_judge:
+            for writer_id in over:
+                del self._leases[writer_id]
 
     # --- what follows ---
 
     @property
+    def can_judge(self) -> bool:
+        """Whether this writer's own renewals are heard, and so those of others would be."""
+        return self._own_id in self._leases or self._is_leaving
+
+    @property
     def next_end_ms(self) -> int | None:
-        """When the next lease ends unless it is renewed."""
+        """When the next lease ends unless it is renewed; None while nobody's can be judged."""
+        if not self.can_judge:
+            return None
         return min((lease.ends_at_ms for lease in self._leases.values()), default=None)
 
     @property
@@ -92,12 +123,20 @@ class Leases:
 
     @property
     def leaders(self) -> Mapping[int, str]:
-        """The leader of each party that has one that lives."""
-        return {
-            party: leader.writer_id
-            for party, leader in self._leaders.items()
-            if leader.writer_id in self._leases
+        """The leader of each party that has one that lives.
+
+        Where there is no record, as when it was lost with its server, its leader still says so.
+        """
+        found = {
+            party: writer_id
+            for writer_id, lease in sorted(self._leases.items())
+            for party in lease.leads
+            if party not in self._leaders
         }
+        for party, leader in self._leaders.items():
+            if leader.writer_id in self._leases:
+                found[party] = leader.writer_id
+        return found
 
     def leads(self, party: int) -> bool:
         """Whether this writer is named as the party's leader."""
@@ -108,13 +147,28 @@ class Leases:
         return self._leaders.get(party, _UNLED).revision
 
     def to_take(self) -> list[int]:
-        """The parties that are dealt to this writer and that nobody leads who lives."""
-        leaders = self.leaders
+        """The parties that are dealt to this writer and of which no record names one who lives."""
         return [
             party
             for party, writer_id in self._dealt().items()
-            if writer_id == self._own_id and party not in leaders
+            if writer_id == self._own_id
+            and self._leaders.get(party, _UNLED).writer_id not in self._leases
         ]
+
+    def to_name_anew(self, party: int) -> dict[int, str]:
+        """Who should lead a party that this writer is named for and does not lead.
+
+        Whoever is ready, with the fewest parties; if nobody is, this writer once more.
+        """
+        if not self.can_judge or not self.leads(party):
+            return {}
+        load = Counter(self.leaders.values())
+        ready = sorted(
+            writer_id
+            for writer_id, lease in self._leases.items()
+            if party in lease.ready and writer_id != self._own_id
+        )
+        return {party: min(ready, key=load.__getitem__, default=self._own_id)}
 
     def to_hand_over(self) -> dict[int, str]:
         """The parties that this writer leads and that are dealt to another, and to whom.
@@ -129,6 +183,13 @@ class Leases:
         return dict(self._promised)
 
     def _dealt(self) -> dict[int, str]:
+        if not self.can_judge:
+            return {}
+        self._promised = {
+            party: writer_id
+            for party, writer_id in self._promised.items()
+            if writer_id in self._leases
+        }
         ready = {writer_id: lease.ready for writer_id, lease in self._leases.items()}
         return deal(ready, {**self.leaders, **self._promised})
 

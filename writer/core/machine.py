@@ -129,8 +129,6 @@ class Machine(Generic[R]):
         self.rules = rules
         self.tip = genesis(party)
         self.position = Position(sequence=0, sender_id="", first_number=0)
-        self.reigning_writer_id = ""
-        """Who opened the tip's epoch."""
         self._waiting: dict[int, dict[tuple[str, Message], Waiting]] = {}
         """By what they wait for, in their order. A message that is sent again keeps its place."""
         self.waiting_count = 0
@@ -145,7 +143,6 @@ class Machine(Generic[R]):
         opened = EpochOpened(writer_id, fresh_key if known is None else known)
         draft = _Draft(self.tip)
         self._evolve(draft, opened, "", 0)
-        self.reigning_writer_id = writer_id
         draft.outgoing += self.rules.unanswered()
         return self._chain(self.tip.epoch + 1, draft)
 
@@ -235,8 +232,6 @@ class Machine(Generic[R]):
     # --- the journal ---
 
     def _note_place(self, frame: EventFrame) -> None:
-        if isinstance(frame.events[0], EpochOpened):
-            self.reigning_writer_id = frame.events[0].writer_id
         source = frame.sources[-1]
         if source.sender_id:
             self.position = Position(frame.command_sequence, source.sender_id, source.first_number)

@@ -48,7 +48,6 @@ class Head(Struct, frozen=True, array_like=True):
     """The fields of Tip."""
     position: tuple[int, str, int]
     """The fields of Position."""
-    reigning_writer_id: str
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -68,7 +67,6 @@ def freeze(machine: Machine[R], party: int, stream_sequence: int) -> Iterator[by
         stream_sequence=stream_sequence,
         tip=(tip.sequence, tip.hash, tip.epoch, tip.at_ms),
         position=(position.sequence, position.sender_id, position.first_number),
-        reigning_writer_id=machine.reigning_writer_id,
     )
     first = _MAGIC + bytes((VERSION,)) + _ENCODER.encode(head)
     return _sealed(first, machine.rules.freeze())
@@ -127,4 +125,3 @@ def thaw(machine: Machine[R], head: Head, blocks: Sequence[bytes]) -> Iterator[N
         raise Damaged(f"it can't be read: {error}") from error
     machine.tip = Tip(*head.tip)
     machine.position = Position(*head.position)
-    machine.reigning_writer_id = head.reigning_writer_id

@@ -10,13 +10,13 @@ missing renewal means follows from a timer.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
 import msgspec
 
-from broker.port import AppendRefused, Broker, BrokerFault, StoredMessage
+from broker.port import AppendRefused, Broker, BrokerFault, NoResponse, StoredMessage
 from contracts.parties import party_title
 from contracts.subjects import LEASES_STREAM, leader_subject, lease_subject
 from writer.core.leases import LEASE_RENEWED_MS, Leases
@@ -25,8 +25,27 @@ _log = logging.getLogger(__name__)
 
 _LEAVING_S_MAX: Final = 2.0
 """How long a process that stops waits for its frames in flight and for NATS."""
+_LEASE_KEPT_S: Final = 60
+"""A dead writer's last renewal is gone by then; until then it is heard and not believed."""
+_RENEWED_S: Final = LEASE_RENEWED_MS / 1_000
+"""Whether one is stored need not be known: it is heard, or the next one is."""
+_NAMED_S_MAX: Final = 0.5
+"""What is not known to be stored by then was lost with a server: it is judged and sent anew."""
+_REFUSED_MS_MAX: Final = 2_000
+"""How long a claim may be refused while nothing else is heard than what it rests on. In a run of
+`make chaos` a party stayed without a leader for minutes, its record unchanged, after a NATS server
+was restarted: nobody may depend on the server's word that somebody else was faster."""
 _LEASE: Final = lease_subject("")
-_READY: Final = msgspec.json.Decoder(list[int])
+
+
+class _Renewal(msgspec.Struct, frozen=True):
+    """What a lease says; see Leases.renewed."""
+
+    ready: list[int]
+    leads: list[int]
+
+
+_RENEWALS: Final = msgspec.json.Decoder(_Renewal)
 
 
 class Mandate:
@@ -43,8 +62,6 @@ class Mandate:
         """Another leads."""
         self.is_used = False
         """Whether something may be under way here in the leader's name."""
-        self.is_doubted = False
-        """The journal tells of another's reign: the claim must be made again."""
         self._changed = changed
 
     def grant(self) -> None:
@@ -77,10 +94,9 @@ class Mandate:
             self.is_used = False
             self._changed()
 
-    def doubt(self) -> None:
-        """The journal has another's reign: lead only if the claim can be made once more."""
+    def resign(self) -> None:
+        """Something went wrong: whoever is ready takes over, or this writer once more."""
         self.withdraw()
-        self.is_doubted = True
         self._changed()
 
 
@@ -99,6 +115,8 @@ class Leading:
         self._changed = asyncio.Event()
         self.mandates = {party: Mandate(self._note_change) for party in parties}
         self._last_sequence = 0
+        self._refused: dict[int, tuple[int, int]] = {}
+        """By party, the revision that a claim rested on, and since when it has been refused."""
         self._is_leaving = False
 
     async def run(self) -> None:
@@ -125,9 +143,11 @@ class Leading:
                 while any(mandate.is_used for mandate in self.mandates.values()):
                     self._changed.clear()
                     await self._changed.wait()
-                self.leases.ended(self._writer_id)
+                self.leases.leaving()
                 await self._hand_over()
-                await self._broker.put(lease_subject(self._writer_id), b"")
+                await self._put(
+                    lease_subject(self._writer_id), b"", _LEAVING_S_MAX, lasts_s=_LEASE_KEPT_S
+                )
 
     # --- what others hear of this process ---
 
@@ -137,15 +157,21 @@ class Leading:
         return [party for party, mandate in self.mandates.items() if mandate.is_ready]
 
     async def _renew(self) -> None:
-        subject = lease_subject(self._writer_id)
+        subject, loop, is_told = lease_subject(self._writer_id), asyncio.get_running_loop(), False
         while not self._is_leaving:
             self._renew_now.clear()
+            next_s = loop.time() + _RENEWED_S
+            led = [party for party, mandate in self.mandates.items() if mandate.granted.is_set()]
+            renewal = msgspec.json.encode(_Renewal(self.ready_parties, led))
             try:
-                await self._broker.put(subject, msgspec.json.encode(self.ready_parties))
+                await self._put(subject, renewal, _RENEWED_S, lasts_s=_LEASE_KEPT_S)
+                is_told = False
             except BrokerFault as fault:
-                _log.warning("the lease is not renewed: %s", fault)
+                if not is_told:  # an outage is told once, not five times a second
+                    _log.warning("the lease is not renewed: %s", fault)
+                is_told = True
             with suppress(TimeoutError):
-                async with asyncio.timeout(LEASE_RENEWED_MS / 1_000):
+                async with asyncio.timeout_at(next_s):
                     await self._renew_now.wait()
 
     def _note_change(self) -> None:
@@ -156,8 +182,8 @@ class Leading:
 
     def _hear(self, message: StoredMessage) -> None:
         if message.sequence <= self._last_sequence:
-            _log.warning("the leases were lost with their server")
-            self.leases.lost()
+            _log.info("the leases are read anew")
+            self.leases.read_anew()
         self._last_sequence = message.sequence
         if message.subject.startswith(_LEASE):
             self._hear_lease(message.subject.removeprefix(_LEASE), message.data)
@@ -168,7 +194,8 @@ class Leading:
 
     def _hear_lease(self, writer_id: str, data: bytes) -> None:
         if data:
-            self.leases.renewed(writer_id, _READY.decode(data), self._now_ms())
+            renewal = _RENEWALS.decode(data)
+            self.leases.renewed(writer_id, renewal.ready, renewal.leads, self._now_ms())
         else:
             self.leases.ended(writer_id)
 
@@ -176,7 +203,8 @@ class Leading:
         leader = message.data.decode("ascii")
         self.leases.led(party, leader, message.sequence)
         if leader == self._writer_id:
-            mandate.grant()
+            if not self._is_leaving:
+                mandate.grant()
             return
         if leader:
             mandate.elsewhere.set()
@@ -190,10 +218,12 @@ class Leading:
         while not self._is_leaving:
             self._changed.clear()
             self.leases.expire(self._now_ms())
-            await self._hand_over()
-            doubted = [party for party, each in self.mandates.items() if each.is_doubted]
-            for party in [*self.leases.to_take(), *doubted]:
-                await self._claim(party)
+            promised = await self._hand_over()
+            named = dict.fromkeys(self.leases.to_take(), self._writer_id)
+            for party, mandate in self.mandates.items():
+                if party not in promised and not mandate.granted.is_set():
+                    named |= self.leases.to_name_anew(party)
+            await self._name_leaders(named)
             await self._until_changed()
 
     async def _until_changed(self) -> None:
@@ -204,29 +234,73 @@ class Leading:
             async with asyncio.timeout(left_s):
                 await self._changed.wait()
 
-    async def _claim(self, party: int) -> None:
-        mandate = self.mandates[party]
-        if not mandate.is_used:
-            mandate.is_doubted = False
-            await self._name_leader(party, self._writer_id)
-
-    async def _hand_over(self) -> None:
+    async def _hand_over(self) -> Collection[int]:
         """Withdraw what is dealt to others, and name them as leaders once it is given back."""
-        for party, successor in self.leases.to_hand_over().items():
+        successors = self.leases.to_hand_over()
+        for party, successor in successors.items():
             mandate = self.mandates[party]
             if mandate.granted.is_set():
                 _log.info("%s: to be led by %s", party_title(party), successor)
                 mandate.withdraw()
-            if not mandate.is_used:
-                await self._name_leader(party, successor)
+        await self._name_leaders(successors)
+        return successors.keys()
+
+    async def _name_leaders(self, leaders: Mapping[int, str]) -> None:
+        """All at once, but for parties whose frames may still be under way here.
+
+        What this writer leads and has no record of is in use, and named all the same.
+        """
+        free = (
+            self._name_leader(party, writer_id)
+            for party, writer_id in leaders.items()
+            if (writer_id == self._writer_id and not self._is_leaving)
+            or not self.mandates[party].is_used
+        )
+        await asyncio.gather(*free)
 
     async def _name_leader(self, party: int, writer_id: str) -> None:
         revision = self.leases.revision(party)
+        expected = None if self._is_refused_for_nothing(party, revision) else revision
         try:
-            await self._broker.put(
-                leader_subject(party), writer_id.encode("ascii"), expected_revision=revision
+            await self._put(
+                leader_subject(party),
+                writer_id.encode("ascii"),
+                _NAMED_S_MAX,
+                expected_revision=expected,
             )
-        except AppendRefused:
-            return  # another was faster; it will be heard
+        except AppendRefused as refusal:  # mostly, another was faster, and will be heard
+            if self._refused.get(party, (-1, 0))[0] != revision:
+                self._refused[party] = revision, self._now_ms()
+                _log.info("%s: its leader is not named: %s", party_title(party), refusal)
         except BrokerFault as fault:
             _log.warning("%s: its leader is not named: %s", party_title(party), fault)
+        else:
+            self._refused.pop(party, None)
+
+    def _is_refused_for_nothing(self, party: int, revision: int) -> bool:
+        """Whether to name the leader unconditionally: two may then do so, and the last one leads.
+
+        That costs a reign, never money: a frame counts by its chain and its epoch alone.
+        """
+        refused_revision, since_ms = self._refused.get(party, (-1, 0))
+        if refused_revision != revision or self._now_ms() - since_ms < _REFUSED_MS_MAX:
+            return False
+        _log.warning("%s: its leader is named without a condition", party_title(party))
+        return True
+
+    async def _put(
+        self,
+        subject: str,
+        data: bytes,
+        timeout_s: float,
+        *,
+        expected_revision: int | None = None,
+        lasts_s: int | None = None,
+    ) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._broker.put(
+                    subject, data, expected_revision=expected_revision, lasts_s=lasts_s
+                )
+        except TimeoutError as error:
+            raise NoResponse(f"no answer within {timeout_s} s") from error

@@ -39,7 +39,7 @@ _TICK_LOST_S: Final = 2.0
 """A tick that is not back by then was lost with its queue."""
 _GATHERED_FRAMES_MAX: Final = 1_024
 _REBUILD_DELAY_S_FIRST: Final = 0.2
-_REBUILD_DELAY_S_MAX: Final = 5.0
+_REBUILD_DELAY_S_MAX: Final = 1.0
 
 
 R = TypeVar("R", bound=Rules)
@@ -81,8 +81,6 @@ class PartyWriter(Generic[R]):
         """Of this reign; None while there is none."""
         self.epoch = 0
         """Of the newest reign here, 0 before the first."""
-        self._interrupted_epoch = 0
-        """Of that reign if a fault ended it, otherwise 0."""
         self._journal_sequence = 0
         """Stream sequence after which the next frame must come."""
         self.durable_sequence = 0
@@ -119,21 +117,16 @@ class PartyWriter(Generic[R]):
                 machine, self._journal_sequence = await self._standby.until_mandate()
                 if not self._mandate.use():
                     continue  # it was withdrawn while the last of the journal was read
-                if self._is_deposed(machine):
-                    _log.warning("%s has another writer's reign: it is claimed again", self._name)
-                    self._interrupted_epoch = 0
-                    self._mandate.doubt()
-                    continue
                 await self._begin_reign(machine)
-                delay_s = _REBUILD_DELAY_S_FIRST
-                await self._reign()
+                if self.reigning.is_set():
+                    delay_s = _REBUILD_DELAY_S_FIRST
+                    await self._reign()
                 continue
             except BrokerUnfit:
                 raise
             except BrokerFault as fault:
                 _log.warning("%s: rebuilding after %r", self._name, fault)
-                if self.reigning.is_set():
-                    self._interrupted_epoch = self.epoch
+                self._mandate.resign()
             finally:
                 await self._end_reign()
                 self._mandate.give_back()
@@ -165,14 +158,19 @@ class PartyWriter(Generic[R]):
         self._machine = machine
         # Before the epoch: a reign that can't read its queue must leave no trace in the journal.
         self._queue = await self._follow_queue(machine.position)
+        if not self._mandate.granted.is_set():
+            return  # meanwhile; who leads now is not deposed for nothing
         opened = machine.open_epoch(self._writer_id, self._fresh_key())
         assert opened.data is not None, "an epoch is an event"
-        self._journal_sequence = await (await self._append(opened.data))
-        self._note_durable(opened, self._journal_sequence)
+        stored_at = await (await self._append(opened.data))
+        if stored_at != self._journal_sequence + 1:
+            raise BrokerFault(f"something came in between before {stored_at}")
+        self._journal_sequence = stored_at
+        self._note_durable(opened, stored_at)
         # By the queue: what the tip's time is from may be long ago.
         for each in opened.outgoing:
             self._steps.send_by_queue(each.party, [each.message])
-        self.epoch, self._interrupted_epoch = machine.tip.epoch, 0
+        self.epoch = machine.tip.epoch
         self._room = asyncio.Semaphore(_FRAMES_IN_FLIGHT_MAX)
         self._has_unfinished.set()
         self._steps.local[self.party] = self._arrive
@@ -184,11 +182,6 @@ class PartyWriter(Generic[R]):
             machine.tip.sequence,
             machine.rules.unfinished_count,
         )
-
-    def _is_deposed(self, machine: Machine[R]) -> bool:
-        """Whether another reigned after a reign that a fault ended: then the mandate may be old."""
-        is_over = 0 < self._interrupted_epoch < machine.tip.epoch
-        return is_over and machine.reigning_writer_id != self._writer_id
 
     async def _reign(self) -> None:
         """Decide and notice acknowledgements, until one of them fails or the mandate ends.

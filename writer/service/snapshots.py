@@ -75,10 +75,15 @@ class Written(Struct, frozen=True):
 
 
 class OneAtATime:
-    """Shared by the parties of a process: one of them at a time writes a snapshot."""
+    """Shared by the parties of a process: one of them at a time writes a snapshot, one reads one.
+
+    Either takes memory for all of it beside the state.
+    """
 
     def __init__(self) -> None:
         self.is_taken = False
+        """For writing: who finds it so comes again."""
+        self.reading = asyncio.Lock()
 
 
 class Snapshots(Generic[R]):
@@ -93,7 +98,9 @@ class Snapshots(Generic[R]):
         self._rule = rule
         self._one_at_a_time = one_at_a_time
         self._good: list[int] = []
-        """Sequences of snapshots that were read or written here, the newest first."""
+        """Sequences of snapshots that were read here or written by a leader, the newest first."""
+        self._refused: set[int] = set()
+        """Of those that the last recovery did not use."""
         self._last_sequence = 0
         """Of the last one, or of the last that was tried."""
         self._due_at_s = inf
@@ -111,19 +118,22 @@ class Snapshots(Generic[R]):
         """The newest good snapshot that the journal confirms, as a machine; else a fresh one."""
         self._let_go()
         self._good, self._last_sequence = [], 0
+        self._refused.clear()
         contradicted: list[Witnessed] = []
         stored = await self._broker.snapshots(self._party)
         for skipped, sequence in enumerate(stored):
             try:
-                recovered = await self._restored(fresh(), sequence, contradicted)
+                async with self._one_at_a_time.reading:
+                    recovered = await self._restored(fresh(), sequence, contradicted)
             except (Damaged, SnapshotDamaged) as damage:
                 self._warn(sequence, str(damage))
-                continue
+                recovered = None
             if recovered is not None:
                 self._good, self._last_sequence = [sequence], sequence
                 self.base = Base(sequence, skipped)
                 _log.info("%s: snapshot at sequence %s restored", self._name, sequence)
                 return recovered
+            self._refused.add(sequence)
         self.base = Base(0, len(stored))
         return Recovered(fresh(), None, contradicted)
 
@@ -177,6 +187,7 @@ class Snapshots(Generic[R]):
     async def run(self, take_if_due: Callable[[], None]) -> None:
         """Write what was frozen, and see to it that it is when time passes. Until cancelled."""
         self._put_off()
+        await self._note_newer()
         take_if_due()
         try:
             while True:
@@ -187,6 +198,18 @@ class Snapshots(Generic[R]):
                     take_if_due()  # as much may have come meanwhile
         finally:
             self._let_go()
+
+    async def _note_newer(self) -> None:
+        """While this process stood by, leaders wrote snapshots: the newest of them are kept."""
+        try:
+            stored = await self._broker.snapshots(self._party)
+        except BrokerFault as fault:
+            _log.warning("%s: its snapshots are not known: %r", self._name, fault)
+            return
+        known = {*self._refused, *self._good}
+        newer = [each for each in stored if each > self._last_sequence and each not in known]
+        self._good = [*newer, *self._good][:SNAPSHOTS_KEPT]
+        self._last_sequence = max(self._good, default=0)
 
     async def _wait(self, take_if_due: Callable[[], None]) -> None:
         """Return once something is frozen, or it was time to look whether something is due."""

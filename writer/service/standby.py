@@ -8,7 +8,8 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, TypeVar
+from contextlib import suppress
+from typing import Any, Final, Generic, TypeVar
 
 from broker.port import Broker, BrokerFault, Following, StoredMessage
 from broker.witness import Witness, Witnessed
@@ -23,6 +24,9 @@ from writer.service.leading import Mandate
 from writer.service.snapshots import Snapshots
 
 _log = logging.getLogger(__name__)
+
+_STALE_SERVER_S: Final = 2.0
+"""A server of a cluster that led before a pause notices within a heartbeat of 1 s."""
 
 R = TypeVar("R", bound=Rules)
 
@@ -71,6 +75,7 @@ class Standby(Generic[R]):
         replaying = asyncio.create_task(self._replay_all(machine, following))
         try:
             await self._reach_end(replaying)
+            await self._reach_witnessed(replaying)
             self._check_replayed(machine)
             self._mandate.set_ready(is_ready=True)
             await _unless_ended(replaying, self._mandate.granted.wait())
@@ -84,7 +89,9 @@ class Standby(Generic[R]):
 
     async def _replay_all(self, machine: Machine[R], following: Following) -> None:
         async for messages in following:
-            self._replay(machine, messages)
+            for message in messages:
+                self._replay(machine, message)
+                await asyncio.sleep(0)  # noqa: TID251  # who leads other parties goes first
             self._replayed.set()
 
     async def _reach_end(self, replaying: asyncio.Task[None]) -> None:
@@ -94,24 +101,31 @@ class Standby(Generic[R]):
             self._replayed.clear()
             await _unless_ended(replaying, self._replayed.wait())
 
+    async def _reach_witnessed(self, replaying: asyncio.Task[None]) -> None:
+        """Give the end some time to come: a server that has just lost the lead tells of less."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STALE_SERVER_S):
+                while self._unwitnessed:
+                    self._replayed.clear()
+                    await _unless_ended(replaying, self._replayed.wait())
+
     def _check_replayed(self, machine: Machine[R]) -> None:
         machine.rules.check()
         if self._unwitnessed:
             self._refuse_missing(machine.tip.sequence, self._unwitnessed[-1].sequence)
 
-    def _replay(self, machine: Machine[R], messages: list[StoredMessage]) -> None:
-        for message in messages:
-            link = machine.replay(message.data)
-            self._journal_sequence = message.sequence
-            while self._unwitnessed and machine.tip.sequence >= self._unwitnessed[0].sequence:
-                self._compare_with_witness(machine.tip, self._unwitnessed.popleft())
-            if isinstance(link, Unchained):
-                _log.error(
-                    "%s: journal message %s does not count: %s",
-                    self._name,
-                    message.sequence,
-                    link.why,
-                )
+    def _replay(self, machine: Machine[R], message: StoredMessage) -> None:
+        link = machine.replay(message.data)
+        self._journal_sequence = message.sequence
+        while self._unwitnessed and machine.tip.sequence >= self._unwitnessed[0].sequence:
+            self._compare_with_witness(machine.tip, self._unwitnessed.popleft())
+        if isinstance(link, Unchained):
+            _log.error(
+                "%s: journal message %s does not count: %s",
+                self._name,
+                message.sequence,
+                link.why,
+            )
 
     async def _compare_earlier_witnesses(self, tip: Tip) -> None:
         """Those before a snapshot's tip are not replayed: their frames must be in their places."""
@@ -151,8 +165,11 @@ class Standby(Generic[R]):
 async def _unless_ended(work: asyncio.Task[None], event: Coroutine[Any, Any, Any]) -> None:
     """Wait for an event, and raise what ended the work that it depends on."""
     waiting = asyncio.ensure_future(event)
-    await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    if not waiting.done():
+    try:
+        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if waiting.done():
+            return
+    finally:
         waiting.cancel()
-        work.result()
-        raise BrokerFault("the journal is followed no more")
+    work.result()
+    raise BrokerFault("the journal is followed no more")

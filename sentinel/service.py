@@ -1,0 +1,98 @@
+"""Notices that a NATS server fell silent or was started anew, and looks after its groups then.
+
+    each server: asked who it is ─▶ silent, or another run ─▶ outage
+    outage: all that answer are asked for their groups ─▶ rule ─▶ requests for votes, through one
+
+While nothing happens, the groups are not asked for: there may be thousands.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from broker.nats_raft import RaftServer
+from broker.port import BrokerFault
+from broker.raft import VoteRequest
+from sentinel.core.elections import Elections
+
+_log = logging.getLogger(__name__)
+
+_BEAT_S: Final = 0.25
+_SILENT_BEAT_S: Final = 1.0
+"""Of a server that was silent: its name may take seconds to resolve."""
+_OUTAGE_MS: Final = 20_000
+"""How long the groups are looked after: afterwards they have chosen by themselves."""
+
+
+class Sentinel:
+    """One process's watch over all servers of a cluster."""
+
+    def __init__(self, servers: Sequence[RaftServer], now_ms: Callable[[], int]) -> None:
+        """now_ms is a monotonic clock."""
+        self._servers = servers
+        self._now_ms = now_ms
+        self._answering = set(servers)
+        self._noticed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        async with asyncio.TaskGroup() as works:
+            for server in self._servers:
+                works.create_task(self._watch(server))
+            works.create_task(self._look_after())
+
+    async def _watch(self, server: RaftServer) -> None:
+        known = None
+        while True:
+            identity = await server.identity()
+            if identity != known:
+                self._note(server, known, identity)
+            known = identity
+            await asyncio.sleep(_BEAT_S if identity else _SILENT_BEAT_S)  # noqa: TID251  # heartbeat
+
+    def _note(self, server: RaftServer, known: str | None, identity: str) -> None:
+        if identity:
+            self._answering.add(server)
+        else:
+            self._answering.discard(server)
+        if known is None and identity:
+            return  # what was before this process did is over
+        _log.warning("%s %s", server.name, "was started" if identity else "is silent")
+        self._noticed.set()
+
+    async def _look_after(self) -> None:
+        while True:
+            await self._noticed.wait()
+            elections = Elections()
+            until_ms = 0
+            while self._noticed.is_set() or self._now_ms() < until_ms:
+                if self._noticed.is_set():
+                    self._noticed.clear()
+                    until_ms = self._now_ms() + _OUTAGE_MS
+                await self._hasten(elections)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_BEAT_S):
+                        await self._noticed.wait()
+
+    async def _hasten(self, elections: Elections) -> None:
+        servers = [server for server in self._servers if server in self._answering]
+        answers = await asyncio.gather(*(server.groups() for server in servers))
+        requests = elections.due(answers, self._now_ms())
+        if requests:
+            through = [server for server, groups in zip(servers, answers, strict=True) if groups]
+            await _send(through, requests)
+
+
+async def _send(through: Sequence[RaftServer], requests: Sequence[VoteRequest]) -> None:
+    """Send them once: a second server is tried only if the first did not take them."""
+    for server in through:
+        try:
+            await server.request_votes(requests)
+        except BrokerFault as fault:
+            _log.warning("%s", fault)
+            continue
+        for each in requests:
+            _log.warning("%s has lost %s, term %s", each.group, each.candidate, each.term)
+        return
