@@ -60,7 +60,7 @@ class LiveHandlers:
         if problem := parse_no_parameters(query) or self._of_strange_origin(request):
             return problem_response(problem)
         websocket = new_websocket()
-        if not websocket.can_prepare(request).ok:
+        if request.method != hdrs.METH_GET or not websocket.can_prepare(request).ok:
             return problem_response(Problem(UPGRADE_REQUIRED), _UPGRADE)
         await websocket.prepare(request)
         if request.transport is None:

@@ -30,6 +30,8 @@ _HEAD: Final = (
     + b"X-Accel-Buffering: no\r\nConnection: close\r\n\r\n"
 )
 _HEARTBEAT: Final = b":\n\n"
+_STUCK: Final = b": too slow: nothing was read for 10 s\n\n"
+_GOING_AWAY: Final = b": the wallet is restarted\n\n"
 
 
 def event(message: bytes, news: News) -> bytes:
@@ -40,7 +42,7 @@ def event(message: bytes, news: News) -> bytes:
         case Changed():
             return b"id: %d\nevent: change\ndata: %b\n\n" % (news.change.sequence, message)
         case Refused():
-            return b"event: error\ndata: %b\n\n" % message
+            return b"event: refused\ndata: %b\n\n" % message
 
 
 class EventStreamListener:
@@ -59,7 +61,7 @@ class EventStreamListener:
         self._news = asyncio.Event()
         self._ended = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self.outflow = Outflow(transport, event, self.go_away)
+        self.outflow = Outflow(transport, event, self._give_up)
 
     def tell(self, telling: Telling) -> None:
         """See the port."""
@@ -82,10 +84,8 @@ class EventStreamListener:
             self.close()
 
     def go_away(self) -> None:
-        """End it; the client comes back by itself."""
-        self.close()
-        self._transport.close()
-        self._loop.call_later(FAREWELL_S, self._transport.abort)
+        """The process ends; the client comes back by itself."""
+        self._part(_GOING_AWAY)
 
     def close(self) -> None:
         """Watch nothing more."""
@@ -119,6 +119,17 @@ class EventStreamListener:
             self.outflow.tell(telling)
         self._beat()
         return None
+
+    def _give_up(self) -> None:
+        self._part(_STUCK)
+
+    def _part(self, comment: bytes) -> None:
+        """Say why it ends to whoever looks at the bytes; an EventSource has no other way."""
+        if self._first is None:
+            self.outflow.send(comment)
+        self.close()
+        self._transport.close()
+        self._loop.call_later(FAREWELL_S, self._transport.abort)
 
     def _beat(self) -> None:
         self.outflow.send(_HEARTBEAT)

@@ -337,6 +337,7 @@ async def test_who_reads_too_slowly_gets_the_newest_and_is_told_so(
 ) -> None:
     """Another one that watches the same is told all of it."""
     monkeypatch.setattr(live_outflow, "OUTFLOW_BYTES_MAX", 2_000)
+    monkeypatch.setattr(live_outflow, "OUTFLOW_NEWS_MAX", 20)
     async with slow_socket(wallet) as slow, wallet.socket() as quick:
         await quick.subscribe("ann")
         slow.say(op="subscribe", accounts=["ann"])
@@ -354,6 +355,30 @@ async def test_who_reads_too_slowly_gets_the_newest_and_is_told_so(
         same = by_sequence[after["sequence"]]
         skipped = [at for at in by_sequence if before["sequence"] < at < after["sequence"]]
         assert after == same | {"conflated": bool(skipped)}
+
+
+async def test_what_waits_for_room_is_told_whole_while_it_is_not_too_much(
+    wallet: LiveWallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when much is replayed to who comes back."""
+    monkeypatch.setattr(live_outflow, "OUTFLOW_BYTES_MAX", 2_000)
+    paused: list[Outflow] = []
+    original = Outflow.pause
+
+    def pause(outflow: Outflow) -> None:
+        paused.append(outflow)
+        original(outflow)
+
+    monkeypatch.setattr(Outflow, "pause", pause)
+    for at in range(0, 900, 100):
+        await asyncio.gather(*(wallet.pay("ann", f"t{at + n}", "0.01") for n in range(100)))
+    async with slow_socket(wallet) as slow:
+        slow.say(op="subscribe", accounts=["ann"], from_sequence={"ann": 1})
+        heard = [await slow.hear_message() for _ in range(901)]
+    assert paused, "there was room all the time"
+    assert [each["type"] for each in heard] == ["change"] * 900 + ["state"]
+    assert not any(each["conflated"] for each in heard)
+    assert [each["balance"] for each in heard[:900]] == [f"{n / 100:.2f}" for n in range(1, 901)]
 
 
 async def pay_until_full(wallet: LiveWallet, quick: Socket, told: list[dict[str, Any]]) -> None:
@@ -538,7 +563,8 @@ async def test_events_of_a_proxy_that_ends_end(wallet: LiveWallet) -> None:
     async with wallet.client.get(EVENTS) as answer:
         await read_event(answer)
         stopping = asyncio.create_task(wallet.runner.cleanup())
-        await answer.content.read()
+        rest = await answer.content.read()
+        assert rest.endswith(b": the wallet is restarted\n\n")
         await stopping
 
 
