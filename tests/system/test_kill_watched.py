@@ -1,4 +1,4 @@
-"""Kill -9 of reader and proxy, and a client that pauses: watchers miss nothing of the journal."""
+"""Kill -9 of reader, proxy and broker, and a client that pauses: watchers miss nothing."""
 
 import asyncio
 from collections import Counter
@@ -30,7 +30,7 @@ PARTITIONS = 2
 WATCHERS = 3
 HOLD, RELEASE = Direction.HOLD, Direction.RELEASE
 Named = TransferCompleted | TransferStarted | StepTaken | TransferFinished
-VICTIMS = ("reader", "proxy", "reader", "proxy")
+VICTIMS = ("reader", "proxy", "nats-server", "reader", "proxy")
 
 
 async def test_watchers_are_told_every_journaled_change_once_and_in_order(stack: Stack) -> None:
