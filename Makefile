@@ -26,14 +26,14 @@ $(DEV): $(RUN) requirements-dev.txt
 up: $(RUN)              ## install and run the whole wallet on this machine, until Ctrl-C
 	$(BIN)/ewallet up
 
-test: $(DEV) lint     ## everything CI runs
+test: $(DEV) lint     ## everything that needs no Docker; CI runs `make e2e` too
 	$(BIN)/pytest
 
 unit: $(DEV)          ## the inner loop: no server is started
 	$(BIN)/pytest -m "not server and not faults and not simulation and not e2e" -q --numprocesses auto
 
 e2e: $(DEV)           ## a whole cluster under docker compose, its containers killed one by one
-	$(BIN)/pytest -m e2e tests/e2e
+	$(BIN)/pytest -m e2e --timeout 900 tests/e2e
 
 chaos: $(DEV)         ## fault after fault on such a cluster: make chaos MINUTES=<at most> SEED=<number>
 	$(BIN)/python -m tests.e2e.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))

@@ -33,6 +33,7 @@ class NatsCluster:
         self._configuration: dict[str, Any] = json.loads(text)
         self._binary = find_nats_server(None)
         self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._paused: set[int] = set()
 
     @property
     def monitor_urls(self) -> list[str]:
@@ -63,16 +64,28 @@ class NatsCluster:
     def kill(self, number: int) -> None:
         """End a server by kill -9."""
         server = self._running.pop(number)
+        self._paused.discard(number)
         server.kill()
         server.wait()
 
     def pause(self, number: int) -> None:
         """Let a server do nothing at all, with its connections open, until `resume`."""
+        self._paused.add(number)
         self._running[number].send_signal(signal.SIGSTOP)
 
     def resume(self, number: int) -> None:
         """Let a paused server go on."""
         self._running[number].send_signal(signal.SIGCONT)
+        self._paused.discard(number)
+
+    def restore(self) -> None:
+        """Let all servers run again, whatever was done to them; return when they are healthy."""
+        for number in range(SERVERS):
+            if number in self._running:
+                self.resume(number)
+            else:
+                self.start(number)
+        self.await_healthy()
 
     def stop(self) -> None:
         """End all servers."""
@@ -99,8 +112,7 @@ class NatsCluster:
         """The server that leads each group, as those say that lead one; not of paused ones."""
         return {
             group: number
-            for number, server in self._running.items()
-            if not _is_paused(server.pid)
+            for number in self._running.keys() - self._paused
             for group, said in self.groups(number).items()
             if said["state"] == "LEADER"
         }
@@ -143,11 +155,6 @@ def clustered(folder: Path, partitions: int) -> Iterator[NatsCluster]:
         yield cluster
     finally:
         cluster.stop()
-
-
-def _is_paused(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    return status.rpartition(")")[2].split()[0] == "T"
 
 
 def _free_ports(count: int) -> list[int]:

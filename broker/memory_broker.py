@@ -37,7 +37,7 @@ from contracts.subjects import (
 
 _log = logging.getLogger(__name__)
 
-_APPEND_TIMEOUT_S: Final = 5.0
+_APPEND_TIMEOUT_S: Final = 2.5
 _API_TIMEOUT_S: Final = 5.0
 
 _T = TypeVar("_T")

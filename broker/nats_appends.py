@@ -68,10 +68,15 @@ class Appends:
         number = self._count
         headers = {EXPECTED_LAST_SEQUENCE: str(expected_last_sequence)}
         reply = f"{self._inbox}.{number}"
-        await self._client.publish(subject, data, reply=reply, headers=headers)
         future: asyncio.Future[int] = self._loop.create_future()
         timer = self._loop.call_later(self._timeout_s, self._time_out, number)
-        self._open[number] = _Open(subject, future, timer)
+        self._open[number] = _Open(subject, future, timer)  # an answer may come while it is sent
+        try:
+            await self._client.publish(subject, data, reply=reply, headers=headers)
+        except BaseException:
+            self._open.pop(number, None)
+            timer.cancel()
+            raise
         return future
 
     def note_new_leader(self, subject: str) -> None:

@@ -45,7 +45,8 @@ _log = logging.getLogger(__name__)
 
 _API_ASKED_AGAIN_S: Final = 0.5
 """A cluster that chooses a leader drops what it is asked; the new one has to be asked again."""
-_APPEND_TIMEOUT_S: Final = 5.0
+_APPEND_TIMEOUT_S: Final = 2.5
+"""Longer than any disk stalls in peace. What became of it is then read, which costs little."""
 _CONNECT_TIMEOUT_S: Final = 10.0
 _RECONNECT_WAIT_S: Final = 0.1
 _OFFER_TIMEOUT_S: Final = 0.5
@@ -57,15 +58,17 @@ _PINGS_MAX: Final = 2
 """A server that is silent for 3 s is left for another: sooner than the others choose leaders."""
 _NO_REPLICAS: Final = 1
 _LASTS: Final = "Nats-TTL"
+_ABSENT_ASKED_AGAIN_S: Final = (0.1, 0.4, 1.0, 1.0)
+"""Pauses: a server that led before it stood still notices within a heartbeat of 1 s."""
 
 
 class NatsBroker:
     """One connection. Made by `connect`; gives up only when closed."""
 
-    def __init__(self, client: Client, *, replicas: int = _NO_REPLICAS) -> None:
+    def __init__(self, client: Client, *, replicas: int, append_timeout_s: float) -> None:
         self._client = client
         self._replicas = replicas
-        self._appends = Appends(client, timeout_s=_APPEND_TIMEOUT_S)
+        self._appends = Appends(client, timeout_s=append_timeout_s)
         self._followings: set[NatsFollowing] = set()
         self._answers: set[asyncio.Task[None]] = set()
         self._closed = asyncio.Event()
@@ -76,16 +79,25 @@ class NatsBroker:
         self._snapshots = NatsSnapshots(self.api, self._asked, self._follow_subject)
 
     @classmethod
-    async def connect(cls, url: str, *, name: str, role: str, replicas: int = _NO_REPLICAS) -> Self:
+    async def connect(
+        cls,
+        url: str,
+        *,
+        name: str,
+        role: str,
+        replicas: int = _NO_REPLICAS,
+        append_timeout_s: float = _APPEND_TIMEOUT_S,
+    ) -> Self:
         """Connect as a role, whose inbox is its own; raise BrokerFault if that takes too long.
 
         `url` is one address or several, separated by commas: those of one cluster, of which any
-        will do. `replicas` is the number of copies of the streams that this connection makes.
+        will do. `replicas` is the number of copies of the streams that this connection makes,
+        `append_timeout_s` the time after which it is not known what became of an append.
         Nothing is buffered while disconnected (pending_size=-1): a frame that leaves late would
         be a deposed writer's frame.
         """
         client = Client()
-        broker = cls(client, replicas=replicas)
+        broker = cls(client, replicas=replicas, append_timeout_s=append_timeout_s)
         servers = [each.strip() for each in url.split(",")]
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
@@ -240,8 +252,20 @@ class NatsBroker:
         """See the port."""
         if sequence < 1:
             return None
-        answer = await self.api(f"STREAM.MSG.GET.{stream}", {"seq": sequence})
-        return stored_message(answer, f"{stream} {sequence}")
+        for pause_s in _ABSENT_ASKED_AGAIN_S:
+            answer = await self.api(f"STREAM.MSG.GET.{stream}", {"seq": sequence})
+            message = stored_message(answer, f"{stream} {sequence}")
+            if message is not None or not await self._may_be_stored(stream, sequence):
+                return message
+            await asyncio.sleep(pause_s)
+        return None
+
+    async def _may_be_stored(self, stream: str, sequence: int) -> bool:
+        """Tell if a leader may not know of a message because another one leads since."""
+        answer = await self.api(f"STREAM.INFO.{stream}")
+        state = answer.get("state")
+        has_copies = bool(answer.get("cluster", {}).get("replicas"))
+        return has_copies and state is not None and sequence >= state["first_seq"]
 
     async def put_snapshot(self, party: int, sequence: int, blocks: AsyncIterator[bytes]) -> None:
         """See the port."""
@@ -378,7 +402,11 @@ class NatsBroker:
         """Listen for new leaders of streams, if this connection does not yet."""
         if not self._hears_elections:
             self._hears_elections = True
-            await self._client.subscribe(f"{LEADER_ELECTED}.*", cb=self._on_leader_elected)
+            try:
+                await self._client.subscribe(f"{LEADER_ELECTED}.*", cb=self._on_leader_elected)
+            except nats.errors.Error as error:
+                self._hears_elections = False
+                raise Disconnected(f"new leaders are not heard of: {error!r}") from error
 
     async def _on_leader_elected(self, message: Msg) -> None:
         stream = message.subject.rpartition(".")[2]

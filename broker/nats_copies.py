@@ -7,6 +7,7 @@ its copy is whole exactly if it begins at 1 and has no gaps.
 """
 
 import asyncio
+import http.client
 import logging
 import urllib.error
 import urllib.request
@@ -94,6 +95,9 @@ async def lacks(monitor_url: str) -> list[Lack]:
 
 
 def _fetch(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:  # noqa: S310  # http:// checked
-        body: bytes = response.read()
-        return body
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:  # noqa: S310  # http:// checked
+            body: bytes = response.read()
+            return body
+    except http.client.HTTPException as error:  # as from a server that dies while it answers
+        raise OSError(f"{url}: {error!r}") from error

@@ -75,9 +75,14 @@ class NatsFollowing:
         self.stream = stream
         self._restore = restore
         self._filter = {"filter_subject": subject} if subject else {}
-        self._is_gapless = restore is None and not subject
+        self._must_not_rewind = restore is None
+        self._is_gapless = self._must_not_rewind and not subject
         self._copies_tried = 0
         self._last = after
+        self._again: StoredMessage | None = None
+        """What a new consumer begins with: the last message once more, or its copy lacks it."""
+        self._has_copies = False
+        """Of the stream; else another consumer reads the same files again."""
         self._consumer_sequence = 0
         self._consumer_count = 0
         self._name = client.new_inbox().rpartition(".")[2]
@@ -96,7 +101,7 @@ class NatsFollowing:
 
     async def start(self) -> None:
         """Make the first consumer; faults are the caller's here."""
-        await self._check_rewind()
+        await self._find_rewind()
         await self._make_consumer()
         self._watcher = asyncio.create_task(self._watch())
         self._watcher.add_done_callback(self._watched)
@@ -171,7 +176,7 @@ class NatsFollowing:
                     await self._restore()
                 if self._copies_tried:
                     await asyncio.sleep(_RETRY_S)
-                await self._check_rewind()
+                await self._find_rewind()
                 await self._drop_consumer()
                 await self._make_consumer()
             except BrokerUnfit as fault:
@@ -185,18 +190,14 @@ class NatsFollowing:
             else:
                 return
 
-    async def _check_rewind(self) -> None:
+    async def _find_rewind(self) -> None:
+        """Read a stream that may rewind from its beginning if it no longer holds what was read."""
         last = self._last
-        if last is None:
+        if last is None or self._restore is None:
             return
         there = await self._stored_message(self.stream, last.sequence)
         if there is not None and there.at_ns == last.at_ns:
             return  # the old consumer may have brought later ones meanwhile
-        if self._restore is None:
-            raise BrokerUnfit(
-                f"Stream {self.stream} no longer holds message {last.sequence}, which was "
-                "read before: the server lost stored messages. Stop it and check its files."
-            )
         _log.warning("%s: went backwards, reading it from its beginning", self.stream)
         self._last = None
 
@@ -223,12 +224,14 @@ class NatsFollowing:
                 await self._received(message)
 
         self._subscription = await self._client.subscribe(inbox, cb=received)
+        last = self._last
+        self._again = again = last if self._must_not_rewind else None
         name = f"{self._name}_{count}"
         config = {
             "name": name,
             "deliver_subject": inbox,
             "deliver_policy": "by_start_sequence",
-            "opt_start_seq": 1 if self._last is None else self._last.sequence + 1,
+            "opt_start_seq": 1 if last is None else last.sequence + (again is None),
             "ack_policy": "none",
             "max_deliver": 1,
             "flow_control": True,
@@ -243,6 +246,7 @@ class NatsFollowing:
         error = answer.get("error")
         if error is not None and error.get("err_code") != _CONSUMER_EXISTS:
             raise BrokerFault(f"{self.stream} can't be followed: {error}")
+        self._has_copies = "cluster" in answer
 
     async def _unsubscribe(self) -> None:
         """Expect nothing of the consumer that may or may not be made; it ends by itself."""
@@ -275,6 +279,9 @@ class NatsFollowing:
                 _log.warning("%s: gap before %s, following anew", self.stream, stored.sequence)
             self.reset()
             return
+        if self._again is not None:
+            self._receive_again(self._again, stored)
+            return
         following = 1 if self._last is None else self._last.sequence + 1
         if self._is_gapless and stored.sequence != following:
             self._try_another_copy(following, stored.sequence - 1)
@@ -289,16 +296,24 @@ class NatsFollowing:
             self._taken.clear()
             await self._taken.wait()
 
+    def _receive_again(self, last: StoredMessage, stored: StoredMessage) -> None:
+        """The first message of a consumer."""
+        if (stored.sequence, stored.at_ns) != (last.sequence, last.at_ns):
+            self._try_another_copy(last.sequence, max(last.sequence, stored.sequence - 1))
+            return
+        self._consumer_sequence = 1
+        self._again = None
+
     def _try_another_copy(self, first: int, last: int) -> None:
         """A server lost what it had stored: nothing behind that is taken from it."""
         if self._reset.is_set() or self._fault is not None:
             return
         self._copies_tried += 1
         lack = f"messages {first} to {last} of {self.stream} are not in the copy that was read"
-        if self._copies_tried == _COPIES_TRIED_MAX:
+        if self._copies_tried == (_COPIES_TRIED_MAX if self._has_copies else 1):
             self._fail(
                 BrokerUnfit(
-                    f"{lack}, {_COPIES_TRIED_MAX} times in a row: the server lost stored messages. "
+                    f"{lack}, tried {self._copies_tried} times: the server lost stored messages. "
                     "Stop it and check its files."
                 )
             )
@@ -317,6 +332,8 @@ class NatsFollowing:
         if sent is not None and int(sent) > self._consumer_sequence:
             _log.warning("%s: messages before a heartbeat are missing", self.stream)
             self.reset()
+        elif sent == "0" and self._again is not None:
+            self._try_another_copy(self._again.sequence, self._again.sequence)
 
 
 def _stored_message(message: Msg) -> tuple[StoredMessage, int]:

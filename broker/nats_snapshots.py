@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from broker.nats_slot_map import Request
-from broker.nats_streams import JetStreamApi
+from broker.nats_streams import NO_SUCH_STREAM, JetStreamApi
 from broker.port import BrokerFault, Following, SnapshotDamaged
 from contracts.limits import FRAME_BYTES_MAX
 from contracts.parties import party_name
@@ -32,7 +32,6 @@ _STALL_S_MAX: Final = 5.0
 recovery goes on without this snapshot, to the older one or to the next fault of the connection."""
 _REPLACE_OTHERS: Final = {"Nats-Rollup": "sub"}
 _NO_MESSAGE: Final = 10037
-_NO_SUCH_STREAM: Final = 10059
 
 Follow = Callable[[str, str], Awaitable[Following]]
 """Reads a stream's messages of one subject from the beginning."""
@@ -156,7 +155,7 @@ class NatsSnapshots:
     async def _subjects(self, pattern: str) -> dict[str, int]:
         """The subjects that hold messages, and how many; none if somebody deleted the bucket."""
         answer = await self._api(f"STREAM.INFO.{SNAPSHOTS_STREAM}", {"subjects_filter": pattern})
-        if answer.get("error", {}).get("err_code") == _NO_SUCH_STREAM:
+        if answer.get("error", {}).get("err_code") == NO_SUCH_STREAM:
             return {}
         return _checked(answer)["state"].get("subjects") or {}
 

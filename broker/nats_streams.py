@@ -26,7 +26,7 @@ API_TIMEOUT_S: Final = 5.0
 SERVER_VERSION_MIN: Final = (2, 12)
 
 _NO_MESSAGE: Final = 10037
-_NO_SUCH_STREAM: Final = 10059
+NO_SUCH_STREAM: Final = 10059
 _NO_CLUSTER: Final = 10074
 _PARTITIONS: Final = "ewallet.partitions"
 
@@ -142,7 +142,7 @@ async def provide_stream(api: JetStreamApi, config: dict[str, Any]) -> dict[str,
     Raise BrokerUnfit if the servers can't keep as many copies, or are told to keep another number.
     """
     answer = await api(f"STREAM.INFO.{config['name']}")
-    if answer.get("error", {}).get("err_code") == _NO_SUCH_STREAM:
+    if answer.get("error", {}).get("err_code") == NO_SUCH_STREAM:
         answer = await api(f"STREAM.CREATE.{config['name']}", config)
     error = answer.get("error", {})
     if error.get("err_code") == _NO_CLUSTER:

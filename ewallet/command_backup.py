@@ -21,7 +21,7 @@ from ewallet.backup.checking import Place, check
 from ewallet.backup.embedded import restore_folder
 from ewallet.backup.file import Backup, BackupWriter, End, Header, NotABackup
 from ewallet.backup.files import place_of, written_whole
-from ewallet.backup.restoring import restore_into
+from ewallet.backup.restoring import APPEND_TIMEOUT_S, restore_into
 from ewallet.backup.taking import take_backup
 from ewallet.command_roles import role_environment
 from ewallet.options import setting
@@ -203,7 +203,13 @@ async def _restore_servers(
     url = read_nats_url({**os.environ, **given})
     if monitor_url is not None:
         await check_sync_always(monitor_url, replicas)
-    broker = await NatsBroker.connect(url, name="restore", role=_ROLE.value, replicas=replicas)
+    broker = await NatsBroker.connect(
+        url,
+        name="restore",
+        role=_ROLE.value,
+        replicas=replicas,
+        append_timeout_s=APPEND_TIMEOUT_S,
+    )
     try:
         await restore_into(broker, found, places)
     finally:

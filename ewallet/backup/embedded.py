@@ -11,7 +11,7 @@ from broker.witness import Witness, witness_path
 from ewallet.backup.checking import Place
 from ewallet.backup.file import Backup
 from ewallet.backup.files import sync_folder
-from ewallet.backup.restoring import restore_into
+from ewallet.backup.restoring import APPEND_TIMEOUT_S, restore_into
 from ewallet.child import Child
 from ewallet.data_folder import (
     DataFolder,
@@ -85,7 +85,9 @@ async def _running_server(
         if running.done():
             running.result()
         role = Role.WRITER
-        broker = await NatsBroker.connect(settings.url(role), name="restore", role=role.value)
+        broker = await NatsBroker.connect(
+            settings.url(role), name="restore", role=role.value, append_timeout_s=APPEND_TIMEOUT_S
+        )
         try:
             yield broker
         finally:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from broker.nats_broker import NatsBroker
-from broker.port import Broker
+from broker.nats_streams import NO_SUCH_STREAM
+from broker.port import Broker, BrokerFault
 from contracts.parties import parties, party_title
 from contracts.subjects import journal_stream, journal_subject
 from ewallet.backup.checking import Place
@@ -18,6 +19,8 @@ from ewallet.backup.file import Backup, End
 from ewallet.backup.taking import last_sequence, read_journals
 from runtime.process import Unfit
 
+APPEND_TIMEOUT_S: Final = 30.0
+"""For _IN_FLIGHT_MAX appends in a row on a slow disk: nobody waits for a restore to fail over."""
 _IN_FLIGHT_MAX: Final = 256
 _IN_FLIGHT_BYTES_MAX: Final = 8 * 1_024 * 1_024
 
@@ -54,6 +57,11 @@ async def _check_empty(broker: NatsBroker, backup: Backup) -> None:
         )
     for party in parties(backup.header.partitions):
         answer = await broker.api(f"STREAM.INFO.{journal_stream(party)}")
+        error = answer.get("error")
+        if error is not None and error.get("err_code") != NO_SUCH_STREAM:
+            raise BrokerFault(
+                f"It is not known whether the broker is empty: {error.get('description')}"
+            )
         if answer.get("state", {}).get("last_seq", 0):
             raise Unfit(
                 f"The broker is not empty: it holds the journal of {party_title(party)}. Nothing"

@@ -82,3 +82,17 @@ async def test_a_whole_journal_lacks_nothing(
         broker = await connected(url)
         assert await lacks(monitor_url) == []
         await broker.close()
+
+
+async def test_a_server_that_dies_while_it_answers_is_one_that_does_not_answer() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        host, port = server.sockets[0].getsockname()
+        with pytest.raises(OSError, match="IncompleteRead"):
+            await lacks(f"http://{host}:{port}")

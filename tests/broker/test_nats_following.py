@@ -9,10 +9,12 @@ import pytest
 from broker.nats_broker import NatsBroker
 from broker.nats_following import NatsFollowing
 from broker.port import StoredMessage
-from contracts.subjects import journal_stream, journal_subject
+from contracts.subjects import command_subject, journal_stream, journal_subject, queue_stream
 from tests.broker.implementations import DEADLINE_S, over_nats
 
 pytestmark = pytest.mark.server
+
+COMMANDS = command_subject(0)
 
 
 async def test_messages_that_come_while_the_last_one_is_checked_are_no_loss(
@@ -27,7 +29,7 @@ async def test_messages_that_come_while_the_last_one_is_checked_are_no_loss(
 
         async def slowly(stream: str, sequence: int) -> StoredMessage | None:
             message = await stored_message(stream, sequence)
-            await _append(broker, 1)
+            await broker.publish(COMMANDS, b"two")
             async with asyncio.timeout(DEADLINE_S):
                 while not following.backlog:  # noqa: ASYNC110  # nothing tells of a backlog
                     await asyncio.sleep(0.001)
@@ -35,8 +37,8 @@ async def test_messages_that_come_while_the_last_one_is_checked_are_no_loss(
             return message
 
         monkeypatch.setattr(broker, "stored_message", slowly)
-        await _append(broker, 0)
-        following = await broker.follow(journal_stream(0), after=None)
+        await broker.publish(COMMANDS, b"one")
+        following = await broker.follow(queue_stream(0), after=None, may_rewind=True)
         assert isinstance(following, NatsFollowing)
         async with asyncio.timeout(DEADLINE_S):
             async for _ in following:
@@ -48,8 +50,7 @@ async def test_messages_that_come_while_the_last_one_is_checked_are_no_loss(
                 read += [message.sequence for message in messages]
                 if read[-1] == 3:
                     break
-                more = asyncio.create_task(_append(broker, 2))  # while this goes on reading
-            await more
+                await broker.publish(COMMANDS, b"three")
         assert read == [2, 3]
         await following.close()
         await broker.close()

@@ -101,7 +101,7 @@ async def test_streams_with_fewer_copies_than_asked_for_are_refused(
     single, triple = connections
     await single.provide_streams(1)
     await single.provide_slot_map(SlotMap.even(1))
-    with pytest.raises(BrokerUnfit, match="has 1 replicas and EWALLET_REPLICAS is 3"):
+    with pytest.raises(BrokerUnfit, match="KV_LEASES has 1 replicas and EWALLET_REPLICAS is 3"):
         await triple.provide_streams(1)
     with pytest.raises(BrokerUnfit, match="KV_WALLET has 1 replicas"):
         await triple.provide_slot_map(SlotMap.even(1))

@@ -219,8 +219,8 @@ async def test_a_store_that_fails_for_a_while_delays_nothing_but_itself(
     loop = asyncio.get_running_loop()
 
     def write_unless_full(store: SqliteReadStore, group: Group) -> None:
-        loop.call_soon_threadsafe(tried.set)
         if is_full:
+            loop.call_soon_threadsafe(tried.set)
             raise StoreFault("database or disk is full")
         write(store, group)
 

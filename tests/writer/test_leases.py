@@ -157,3 +157,22 @@ def test_who_can_not_lead_is_followed_by_the_least_loaded_that_is_ready(
     assert leases.to_name_anew(0) == {}, "this writer is not named for it"
     leases.led(0, "a", 1)
     assert leases.to_name_anew(0) == {0: expected}
+
+
+def test_a_promise_to_one_that_is_not_ready_any_more_is_void() -> None:
+    leases = Leases("a")
+    leases.renewed("a", [], ALL, 0)
+    for party in ALL:
+        leases.led(party, "a", 1)
+    leases.renewed("b", ALL, (), 0)
+    assert leases.to_hand_over() == {0: "b", 1: "b"}
+    leases.renewed("b", [1], (), 1)
+    assert leases.to_hand_over() == {1: "b"}
+    assert leases.to_name_anew(0) == {0: "a"}
+
+
+def test_who_says_that_it_leads_is_not_deposed_for_a_lost_record() -> None:
+    leases = Leases("a")
+    leases.renewed("a", ALL, (), 0)
+    leases.renewed("b", [], ALL, 0)
+    assert leases.to_take() == []

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from broker.memory_broker import MemoryBroker, MemoryServer
+from broker.port import StreamState
 from broker.witness import Witness
 from contracts.chain import Chained, follow, genesis
 from contracts.commands import Command, OpenAccount, Transfer
@@ -38,6 +39,7 @@ from runtime.process import Unfit
 from writer.config import SNAPSHOT_RULE_DEFAULT, SnapshotRule
 from writer.core.idempotency import FINGERPRINT_KEY_BYTES
 from writer.core.partition import Partition
+from writer.service import standby
 from writer.service.leading import Mandate
 from writer.service.party import PartyWriter
 from writer.service.snapshots import OneAtATime, Snapshots
@@ -386,3 +388,24 @@ async def test_a_step_on_the_commands_subject_counts_for_nothing(divided: World)
         await divided.send(OpenAccount("baz", "USD", 0))
         await divided.until(AccountOpened, 2)
     assert not [event for event in divided.events() if isinstance(event, StepTaken)]
+
+
+async def test_a_journal_whose_end_does_not_come_is_followed_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from a server whose copy ends early: whoever waits there for ever leads nothing."""
+    monkeypatch.setattr(standby, "STANDSTILL_S_MAX", 0.05)
+    connection = world.server.connect()
+    told, stream_state = asyncio.Event(), connection.stream_state
+
+    async def longer(stream: str) -> StreamState:
+        state = await stream_state(stream)
+        if told.is_set():
+            return state
+        told.set()
+        return StreamState(state.first_sequence, state.last_sequence + 1)
+
+    monkeypatch.setattr(connection, "stream_state", longer)
+    async with asyncio.timeout(DEADLINE_S), world.writer("w", connection, kind=LoneMandate):
+        await world.send(*OPENINGS)
+        await world.until(AccountOpened, 2)

@@ -147,11 +147,15 @@ class Leases:
         return self._leaders.get(party, _UNLED).revision
 
     def to_take(self) -> list[int]:
-        """The parties that are dealt to this writer and of which no record names one who lives."""
+        """The parties that are dealt to this writer and that nobody else leads who lives.
+
+        With those that it leads and has no record of any more.
+        """
+        leaders = self.leaders
         return [
             party
             for party, writer_id in self._dealt().items()
-            if writer_id == self._own_id
+            if writer_id == self._own_id == leaders.get(party, self._own_id)
             and self._leaders.get(party, _UNLED).writer_id not in self._leases
         ]
 
@@ -175,9 +179,10 @@ class Leases:
 
         They count as the other's from now on.
         """
+        dealt = self._dealt()  # first, as it forgets promises
         self._promised |= {
             party: writer_id
-            for party, writer_id in self._dealt().items()
+            for party, writer_id in dealt.items()
             if writer_id != self._own_id and self.leads(party)
         }
         return dict(self._promised)
@@ -188,7 +193,7 @@ class Leases:
         self._promised = {
             party: writer_id
             for party, writer_id in self._promised.items()
-            if writer_id in self._leases
+            if writer_id in self._leases and party in self._leases[writer_id].ready
         }
         ready = {writer_id: lease.ready for writer_id, lease in self._leases.items()}
         return deal(ready, {**self.leaders, **self._promised})

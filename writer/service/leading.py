@@ -184,6 +184,7 @@ class Leading:
         if message.sequence <= self._last_sequence:
             _log.info("the leases are read anew")
             self.leases.read_anew()
+            self._refused.clear()
         self._last_sequence = message.sequence
         if message.subject.startswith(_LEASE):
             self._hear_lease(message.subject.removeprefix(_LEASE), message.data)
@@ -201,6 +202,7 @@ class Leading:
 
     def _hear_leader(self, party: int, mandate: Mandate, message: StoredMessage) -> None:
         leader = message.data.decode("ascii")
+        self._refused.pop(party, None)
         self.leases.led(party, leader, message.sequence)
         if leader == self._writer_id:
             if not self._is_leaving:

@@ -25,6 +25,8 @@ from writer.service.snapshots import Snapshots
 
 _log = logging.getLogger(__name__)
 
+STANDSTILL_S_MAX: Final = 5.0
+"""Longer than a consumer takes to be replaced."""
 _STALE_SERVER_S: Final = 2.0
 """A server of a cluster that led before a pause notices within a heartbeat of 1 s."""
 
@@ -99,7 +101,14 @@ class Standby(Generic[R]):
         last = (await self._broker.stream_state(journal_stream(self._party))).last_sequence
         while self._journal_sequence < last:
             self._replayed.clear()
-            await _unless_ended(replaying, self._replayed.wait())
+            try:
+                async with asyncio.timeout(STANDSTILL_S_MAX):
+                    await _unless_ended(replaying, self._replayed.wait())
+            except TimeoutError as error:
+                raise BrokerFault(
+                    f"{self._name}: nothing follows {self._journal_sequence}, though the journal "
+                    f"goes to {last}: the copy that is followed may lack its end"
+                ) from error
 
     async def _reach_witnessed(self, replaying: asyncio.Task[None]) -> None:
         """Give the end some time to come: a server that has just lost the lead tells of less."""
