@@ -215,11 +215,12 @@ class MemoryBroker:
         """See the port."""
         await self._call(self._server.snapshots.prune, party, below, kept)
 
-    async def subscribe(self, subject: str, handler: Handler) -> None:
+    async def subscribe(self, subject: str, handler: Handler) -> Subscription:
         """See the port."""
         self._check_connected()
         subscription = Subscription(self, handler)
         self._server.subscriptions.setdefault(subject, []).append(subscription)
+        return subscription
 
     async def serve(self, subject: str, handler: Answerer, *, queue: str = "") -> None:
         """See the port."""

@@ -71,6 +71,11 @@ class Subscription:
 
     connection: Connection
     handler: Handler
+    is_ended: bool = False
+
+    async def end(self) -> None:
+        """See the port."""
+        self.is_ended = True
 
 
 class Exchange(JetStream):
@@ -91,7 +96,9 @@ class Exchange(JetStream):
     def publish(self, subject: str, data: bytes) -> None:
         """Store a message where a stream takes it, and hand it to the subscribers."""
         self.store(subject, data)
-        for subscription in self.subscriptions.get(subject, ()):
+        subscriptions = self.subscriptions.get(subject, [])
+        subscriptions[:] = [each for each in subscriptions if not each.is_ended]
+        for subscription in subscriptions:
             subscription.connection.session.down.publish(
                 subscription.connection.deliver, subscription.handler, data
             )

@@ -27,6 +27,7 @@ from broker.nats_streams import (
     provide_streams,
     stored_message,
 )
+from broker.nats_subscription import NatsSubscription
 from broker.port import (
     BrokerFault,
     Disconnected,
@@ -35,6 +36,7 @@ from broker.port import (
     NotTaken,
     StoredMessage,
     StreamState,
+    Subscription,
 )
 from contracts.partitioning import SlotMap
 from contracts.subjects import LEADER_ELECTED, journal_subject_of
@@ -281,13 +283,13 @@ class NatsBroker:
         """See the port."""
         await self._snapshots.prune(party, below=below, kept=kept)
 
-    async def subscribe(self, subject: str, handler: Callable[[bytes], None]) -> None:
+    async def subscribe(self, subject: str, handler: Callable[[bytes], None]) -> Subscription:
         """See the port."""
 
         async def received(message: Msg) -> None:
             handler(message.data)
 
-        await self._client.subscribe(subject, cb=received)
+        return NatsSubscription(await self._client.subscribe(subject, cb=received))
 
     async def serve(
         self, subject: str, handler: Callable[[bytes], Awaitable[bytes]], *, queue: str = ""

@@ -92,6 +92,14 @@ class Following(Protocol):
         ...
 
 
+class Subscription(Protocol):
+    """Messages of one subject that come to a handler."""
+
+    async def end(self) -> None:
+        """Let no more come; what has arrived may still be handed over."""
+        ...
+
+
 class Broker(Protocol):
     """One connection to the broker."""
 
@@ -205,8 +213,8 @@ class Broker(Protocol):
         """
         ...
 
-    async def subscribe(self, subject: str, handler: Callable[[bytes], None]) -> None:
-        """Call the handler with each message, in order."""
+    async def subscribe(self, subject: str, handler: Callable[[bytes], None]) -> Subscription:
+        """Call the handler with each message, in order, until the subscription ends."""
         ...
 
     async def serve(

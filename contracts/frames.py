@@ -10,6 +10,7 @@ from typing import Annotated, Final, Generic, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from contracts.changes import ChangeFrame, Listen
 from contracts.commands import Command, Id
 from contracts.events import Event
 from contracts.limits import COMMAND_FRAME_COMMANDS_MAX, FRAME_BYTES_MAX, STEP_FRAME_STEPS_MAX
@@ -108,6 +109,8 @@ COMMAND_FRAME: Final = _Codec(CommandFrame)
 STEP_FRAME: Final = _Codec(StepFrame)
 EVENT_FRAME: Final = _Codec(EventFrame)
 RESULT_FRAME: Final = _Codec(ResultFrame)
+CHANGE_FRAME: Final = _Codec(ChangeFrame)
+LISTEN: Final = _Codec(Listen)
 
 
 class _Outline(Struct, frozen=True, array_like=True):

@@ -96,6 +96,28 @@ PAGE_ENTRIES_MAX: Final = 500
 
 ENTRY_BYTES_MAX: Final = 3 * (ID_LENGTH_MAX + 2) + 128
 
+CHANGE_BYTES_MAX: Final = 2 * (ID_LENGTH_MAX + 2) + 64
+
+CHANGE_FRAME_CHANGES_MAX: Final = 2_048
+"""Changes that a reader pushes in one frame."""
+
+LISTENING_PROXIES_MAX: Final = 256
+"""Proxies that may listen to one partition; who comes when there is no room is not heard."""
+
+LISTEN_EVERY_MS: Final = 2_000
+"""How often a proxy says that it listens. Each time it learns how far the readers are."""
+
+LISTENS_UNTIL_MS: Final = 7_000
+"""A reader forgets a proxy that it has not heard for so long."""
+
+REPLAY_CHANGES_MAX: Final = 1_000
+"""Changes of one account that are told again to who comes back; who missed more is told only how
+the account stands."""
+
+CHANGES_QUERY_ACCOUNTS_MAX: Final = 256
+CHANGES_ANSWER_CHANGES_MAX: Final = 2_048
+"""Changes of all accounts in one answer; the accounts that did not fit are asked for again."""
+
 assert max(COMMAND_FRAME_COMMANDS_MAX, STEP_FRAME_STEPS_MAX) <= GROUP_COMMANDS_MAX
 assert GROUP_COMMANDS_MAX + WAITING_COMMANDS_MAX + DUE_EVENTS_MAX <= EVENT_FRAME_EVENTS_MAX
 assert STEP_FRAME_STEPS_MAX * COMMAND_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX
@@ -108,3 +130,11 @@ assert PAGE_ENTRIES_MAX * ENTRY_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FRAME_BY
 assert RESEND_AFTER_MS < WAIT_MS_DEFAULT <= WAIT_MS_MAX <= COMMAND_AGE_MS_MAX
 assert EVENT_FRAME_EVENTS_MAX * (ID_LENGTH_MAX + 30) <= FRAME_OVERHEAD_BYTES_MAX
 assert PARTITION_COUNT_MAX <= SLOT_COUNT
+assert CHANGE_FRAME_CHANGES_MAX * CHANGE_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX
+assert LISTENING_PROXIES_MAX * (ID_LENGTH_MAX + 11) <= FRAME_OVERHEAD_BYTES_MAX
+assert 3 * LISTEN_EVERY_MS < LISTENS_UNTIL_MS
+assert REPLAY_CHANGES_MAX < CHANGES_ANSWER_CHANGES_MAX
+assert (
+    CHANGES_ANSWER_CHANGES_MAX * CHANGE_BYTES_MAX + CHANGES_QUERY_ACCOUNTS_MAX * CHANGE_BYTES_MAX
+    <= FRAME_BYTES_MAX
+)

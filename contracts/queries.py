@@ -1,12 +1,14 @@
 """Queries to a reader and their answers. Every answer says at which sequence it is true."""
 
 from enum import IntEnum
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from contracts.changes import Change
 from contracts.coordination import Coordination, Step
+from contracts.limits import CHANGES_QUERY_ACCOUNTS_MAX
 from contracts.rejections import Rejection
 
 
@@ -56,7 +58,25 @@ class UnfinishedQuery(Struct, frozen=True, array_like=True, tag=5):
     limit: int
 
 
-Query = AccountQuery | EntriesQuery | TransferQuery | CreditStepsQuery | UnfinishedQuery
+class Mark(Struct, frozen=True, array_like=True):
+    """An account, and the sequence up to which its changes are known; None: none is wanted."""
+
+    account_id: str
+    after_sequence: int | None
+
+
+class ChangesQuery(Struct, frozen=True, array_like=True, tag=6):
+    """What changed on some accounts of a partition since a sequence each, and how they stand."""
+
+    marks: Annotated[list[Mark], Meta(max_length=CHANGES_QUERY_ACCOUNTS_MAX)]
+    limit: int
+    """Of the changes of one account."""
+    min_sequence: int = 0
+
+
+Query = (
+    AccountQuery | EntriesQuery | TransferQuery | CreditStepsQuery | UnfinishedQuery | ChangesQuery
+)
 
 
 class Missing(IntEnum):
@@ -181,8 +201,39 @@ class UnfinishedAnswer(Struct, frozen=True, array_like=True, tag=6):
     transfers: list[UnfinishedTransfer]
 
 
+class AccountChanges(Struct, frozen=True, array_like=True):
+    """How an account stands, and its newest changes."""
+
+    currency: str
+    overdraft_limit_minor: int
+    posted_minor: int
+    held_minor: int
+    complete_after: int
+    """Every change behind this sequence is here. More than the one that was asked for: there were
+    more changes than the limit, and none is here."""
+    changes: list[Change]
+    """The oldest first."""
+
+
+class ChangesAnswer(Struct, frozen=True, array_like=True, tag=7):
+    """The accounts of a `ChangesQuery` at one sequence, in the order of its marks."""
+
+    partition: int
+    sequence: int
+    at_ms: int
+    """Time of that sequence's event."""
+    accounts: list[AccountChanges | None]
+    """None for one that was never opened. Shorter than the marks if the rest did not fit."""
+
+
 Answer = (
-    NotFound | AccountAnswer | EntriesAnswer | TransferAnswer | CreditStepsAnswer | UnfinishedAnswer
+    NotFound
+    | AccountAnswer
+    | EntriesAnswer
+    | TransferAnswer
+    | CreditStepsAnswer
+    | UnfinishedAnswer
+    | ChangesAnswer
 )
 
 NOT_NOW: Final = b""

@@ -95,6 +95,16 @@ def result_subject(proxy_id: str) -> str:
     return f"wallet.res.{proxy_id}"
 
 
+def change_subject(partition: int) -> str:
+    """Where readers push what changed on a partition's accounts, while a proxy listens."""
+    return f"wallet.chg.{partition}"
+
+
+def listen_subject(partition: int) -> str:
+    """Where proxies tell all readers of a partition that they listen to its changes."""
+    return f"wallet.listen.{partition}"
+
+
 def query_subject(partition: int) -> str:
     """Where proxies ask the readers of a partition."""
     return f"wallet.qry.{partition}"

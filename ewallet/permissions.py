@@ -116,12 +116,17 @@ def _writer(partitions: Sequence[int]) -> Permissions:
 def _reader(partitions: Sequence[int]) -> Permissions:
     journals = [subjects.journal_stream(partition) for partition in partitions]
     return Permissions(
-        publish=(subjects.result_subject("*"), *_following(journals)),
+        publish=(
+            subjects.result_subject("*"),
+            *(subjects.change_subject(partition) for partition in partitions),
+            *_following(journals),
+        ),
         subscribe=(
             _inbox(Role.READER),
             _ELECTIONS,
             subjects.status_subject(Role.READER.value),
             *(subjects.query_subject(partition) for partition in partitions),
+            *(subjects.listen_subject(partition) for partition in partitions),
         ),
         replies_per_request=1,
     )
@@ -132,10 +137,15 @@ def _proxy(partitions: Sequence[int]) -> Permissions:
         publish=(
             *(subjects.command_subject(partition) for partition in partitions),
             *(subjects.query_subject(partition) for partition in partitions),
+            *(subjects.listen_subject(partition) for partition in partitions),
             subjects.status_subject("*"),
             _READ_SLOT_MAP,
         ),
-        subscribe=(_inbox(Role.PROXY), subjects.result_subject("*")),
+        subscribe=(
+            _inbox(Role.PROXY),
+            subjects.result_subject("*"),
+            *(subjects.change_subject(partition) for partition in partitions),
+        ),
     )
 
 

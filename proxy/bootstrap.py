@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import resource
 import secrets
+from typing import Final
 
 from aiohttp import web
 
@@ -11,8 +13,12 @@ from broker.port import Broker
 from contracts.partitioning import SlotMap
 from proxy.adapters.http_server import HttpLimits, HttpServer, listen
 from proxy.config import ProxySettings, read_proxy_settings
-from proxy.service import BrokerGateway
+from proxy.service.changes import BrokerWatches
+from proxy.service.gateway import BrokerGateway
 from runtime.process import Unfit, lose, once_there, run_until, say_ready
+
+_OTHER_FILES: Final = 100
+"""That a proxy has open besides its clients' connections."""
 
 
 async def serve(stop: asyncio.Event) -> None:
@@ -30,9 +36,23 @@ async def _serve(broker: Broker, proxy_id: str, settings: ProxySettings) -> None
     """Serve until cancelled, as soon as it is known where accounts live."""
     slots = await wallets_slot_map(broker, settings.service.partition_count)
     gateway = BrokerGateway(broker, proxy_id, slots)
+    watches = BrokerWatches(broker, proxy_id, slots, gateway)
+    limits = HttpLimits()
+    _allow_connections(limits.connections_max)
+    server = HttpServer(gateway, watches, limits, settings.coordination, origins=settings.origins)
     async with asyncio.TaskGroup() as works:
         works.create_task(gateway.run())
-        works.create_task(_serve_http(gateway, settings))
+        works.create_task(watches.run())
+        works.create_task(_serve_http(server, settings))
+
+
+def _allow_connections(count: int) -> None:
+    """Let this process have as many files open as it takes connections, if it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 async def wallets_slot_map(broker: Broker, partition_count: int) -> SlotMap:
@@ -46,9 +66,9 @@ async def wallets_slot_map(broker: Broker, partition_count: int) -> SlotMap:
     return slots
 
 
-async def _serve_http(gateway: BrokerGateway, settings: ProxySettings) -> None:
+async def _serve_http(server: HttpServer, settings: ProxySettings) -> None:
     """Serve until cancelled."""
-    runner = await _listen(HttpServer(gateway, HttpLimits(), settings.coordination), settings)
+    runner = await _listen(server, settings)
     try:
         say_ready()
         await asyncio.Event().wait()

@@ -1,6 +1,6 @@
 """What the HTTP edge needs of the gateway behind it."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Hashable
 from typing import Protocol
 
 from msgspec import Struct
@@ -18,6 +18,7 @@ from contracts.queries import (
 )
 from contracts.results import Result
 from contracts.status import ReaderStatus, WriterStatus
+from proxy.core.watch import News
 
 AccountsQuery = AccountQuery | EntriesQuery | TransferQuery | CreditStepsQuery
 """Queries about one account, which the readers of its partition answer."""
@@ -77,4 +78,43 @@ class Gateway(Protocol):
 
     async def status(self) -> GatewayStatus:
         """Ask every writer and reader for its status (bounded: about 300 ms)."""
+        ...
+
+
+class Telling:
+    """News on its way to any number of listeners, who share what it is encoded to."""
+
+    __slots__ = ("encoded", "news")
+
+    def __init__(self, news: News) -> None:
+        self.news = news
+        self.encoded: dict[str, bytes] = {}
+        """By form. Whoever needs a form first puts it here."""
+
+
+class Listener(Hashable, Protocol):
+    """A connection that watches accounts."""
+
+    def tell(self, telling: Telling) -> None:
+        """Take news; never wait. A refusal ends the watching of its account."""
+        ...
+
+
+class NoRoomToWatch(Exception):
+    """This process watches as much as it can."""
+
+
+class Watches(Protocol):
+    """Lets listeners watch accounts."""
+
+    def watch(self, listener: Listener, account_id: str, from_sequence: int | None) -> None:
+        """Tell it how the account stands, then every change; or every change behind a sequence.
+
+        It watches the account no more than once. The first may be told within this call. Raise
+        NoRoomToWatch.
+        """
+        ...
+
+    def unwatch(self, listener: Listener, account_id: str) -> None:
+        """Tell it nothing more about the account, which it watches."""
         ...

@@ -25,6 +25,7 @@ from reader.adapters.store_folder import (
 )
 from reader.config import DatabaseAddress, read_database_address
 from reader.ports import ReaderFault
+from reader.service.changes import ChangeSender
 from reader.service.following import Follower
 from reader.service.partition import Partition, journal_end
 from reader.service.results import ResultSender
@@ -221,26 +222,31 @@ async def _serve(broker: Broker, partitions: list[Partition], ready: Callable[[]
     async def answer_status(_request: bytes) -> bytes:
         return encode_status(ReaderStatus(name, [p.status() for p in partitions]))
 
-    results = ResultSender(broker)
+    results, changes = ResultSender(broker), ChangeSender(broker)
     async with asyncio.TaskGroup() as following:
         following.create_task(lose(broker))
         following.create_task(results.run())
+        following.create_task(changes.run())
         async with asyncio.TaskGroup() as starting:
             for partition in partitions:
-                starting.create_task(_start(broker, partition, results, following))
+                starting.create_task(_start(broker, partition, results, changes, following))
         await broker.serve(status_subject(_ROLE), answer_status)
         ready()
 
 
 async def _start(
-    broker: Broker, partition: Partition, results: ResultSender, following: asyncio.TaskGroup
+    broker: Broker,
+    partition: Partition,
+    results: ResultSender,
+    changes: ChangeSender,
+    following: asyncio.TaskGroup,
 ) -> None:
     """Follow a partition; return when it has caught up and answers queries."""
     end = await journal_end(broker, partition.number)
     after = await partition.check(broker)
     following.create_task(partition.follower.run(broker, after, results))
     await partition.follower.position.reach(end)
-    await partition.serve_queries(broker)
+    await partition.serve_queries(broker, changes)
 
 
 async def _replay(broker: Broker, partition: Partition) -> None:

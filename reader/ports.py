@@ -87,6 +87,10 @@ class StoreReading(Protocol):
         """What an account holds after a sequence, in minor units."""
         ...
 
+    def held_after(self, account: int, sequence: int, count: int) -> list[tuple[int, int]]:
+        """(sequence, held_minor) of the next changes of what an account holds, at most so many."""
+        ...
+
     def mark_from(self, account: int, sequence: int) -> int | None:
         """The oldest marked entry of an account at or after a sequence."""
         ...

@@ -9,7 +9,7 @@ from broker.witness import read_witness, witness_paths
 from contracts.parties import COORDINATOR
 from contracts.queries import AccountQuery
 from contracts.subjects import journal_stream
-from proxy.service import BrokerGateway
+from proxy.service.gateway import BrokerGateway
 from simulation.auditor import Auditor
 from simulation.books import Violated, check
 from simulation.processes import EVEN_SLOTS

@@ -16,7 +16,7 @@ from typing import Final
 from broker.memory_broker import MemoryBroker, MemoryServer
 from contracts.partitioning import SlotMap
 from proxy.bootstrap import wallets_slot_map
-from proxy.service import BrokerGateway
+from proxy.service.gateway import BrokerGateway
 from reader.bootstrap import serve_on
 from runtime.process import lose, run_until
 from runtime.settings import ServiceSettings

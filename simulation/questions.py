@@ -23,7 +23,7 @@ from contracts.queries import (
     UnfinishedQuery,
 )
 from proxy.ports import AccountsQuery, NoAnswer
-from proxy.service import BrokerGateway
+from proxy.service.gateway import BrokerGateway
 from simulation.auditor import Auditor
 from simulation.books import Account, Taken, Transfer, Violated, check
 

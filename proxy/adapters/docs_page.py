@@ -40,7 +40,8 @@ def render_page(document: dict[str, Any]) -> bytes:
         f"<title>{escape(info['title'])} API</title><style>{_STYLE}</style></head><body>",
         f"<h1>{escape(info['title'])} API <small>{escape(info['version'])}</small></h1>",
         f"<p>{_prose(info['description'])} For programs: ",
-        '<a href="/openapi.json">/openapi.json</a>.</p>',
+        '<a href="/openapi.json">/openapi.json</a>, and for the messages of subscriptions ',
+        '<a href="/asyncapi.json">/asyncapi.json</a>.</p>',
         _contents(document["paths"]),
         *calls,
         '<h2 id="problems">Problems</h2>',
@@ -87,7 +88,9 @@ def _parameter(parameter: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _response(status: str, response: dict[str, Any]) -> tuple[str, ...]:
-    bodies = [_references(media.get("schema", {})) for media in response["content"].values()]
+    bodies = [
+        _references(media.get("schema", {})) for media in response.get("content", {}).values()
+    ]
     return status, ", ".join(bodies), _prose(response["description"])
 
 

@@ -7,7 +7,8 @@ from aiohttp import web
 from msgspec import Struct
 
 from proxy.adapters.http_handlers import Handlers, Target
-from proxy.adapters.http_responses import JSON, WholeResponse
+from proxy.adapters.http_responses import JSON
+from proxy.adapters.live_event_stream import EVENT_STREAM
 from proxy.core import problems
 from proxy.core.coordinations import COORDINATION_HEADER
 from proxy.core.forms import AccountForm, TransferForm
@@ -15,6 +16,7 @@ from proxy.core.overview import Healthy, Overview
 from proxy.core.parameters import (
     AccountParameters,
     EntriesParameters,
+    EventsParameters,
     NoParameters,
     OpeningParameters,
     TransferParameters,
@@ -36,7 +38,7 @@ from proxy.core.representations import (
     TransferPending,
 )
 
-Handler = Callable[[Handlers, web.BaseRequest, Target], Awaitable[WholeResponse]]
+Handler = Callable[[Handlers, web.BaseRequest, Target], Awaitable[web.StreamResponse]]
 
 
 class Reply(Struct, frozen=True):
@@ -66,6 +68,7 @@ class Call(Struct, frozen=True):
     body: type[Struct] | None = None
     takes_prefer: bool = False
     takes_coordination: bool = False
+    takes_last_event_id: bool = False
     description: str = ""
 
 
@@ -191,6 +194,36 @@ CALLS: Final = (
         problems=(*_QUERIES, problems.TRANSFER_NOT_FOUND),
     ),
     Call(
+        name="subscribe",
+        method="GET",
+        path="/wallet/subscribe",
+        handler=Handlers.subscribe,
+        summary="Watch accounts over WebSocket",
+        description=(
+            "`/asyncapi.json` describes the messages. First comes the present state of each"
+            " account, then every change; whoever comes back with the last sequence it saw gets"
+            " what changed since, and misses nothing."
+        ),
+        parameters=NoParameters,
+        replies=(Reply(101, "From here on the connection speaks WebSocket."),),
+        problems=(problems.ORIGIN_NOT_ALLOWED, problems.UPGRADE_REQUIRED),
+    ),
+    Call(
+        name="events",
+        method="GET",
+        path="/wallet/accounts/{account_id}/events",
+        handler=Handlers.events,
+        summary="Watch an account over Server-Sent Events",
+        description=(
+            "Events `state` and `change` with the messages of `/asyncapi.json`; their id is the"
+            " sequence. Without a sequence to begin with, the first is the present state."
+        ),
+        parameters=EventsParameters,
+        takes_last_event_id=True,
+        replies=(Reply(200, "Events without an end.", content_type=EVENT_STREAM),),
+        problems=(*_QUERIES, problems.ORIGIN_NOT_ALLOWED, problems.NO_ROOM_TO_WATCH),
+    ),
+    Call(
         name="unfinished_transfers",
         method="GET",
         path="/wallet/transfers/unfinished",
@@ -236,6 +269,15 @@ CALLS: Final = (
         summary="Describe this API for programs",
         parameters=NoParameters,
         replies=(Reply(200, "OpenAPI 3.1."),),
+    ),
+    Call(
+        name="asyncapi",
+        method="GET",
+        path="/asyncapi.json",
+        handler=Handlers.asyncapi,
+        summary="Describe the messages of subscriptions for programs",
+        parameters=NoParameters,
+        replies=(Reply(200, "AsyncAPI 3.0."),),
     ),
     Call(
         name="docs",

@@ -25,6 +25,7 @@ from contracts.queries import (
 )
 from contracts.results import Result
 from proxy.adapters.http_bodies import read_json_body
+from proxy.adapters.http_live import LiveHandlers
 from proxy.adapters.http_responses import (
     WholeResponse,
     json_response,
@@ -76,8 +77,9 @@ class Target(Struct, frozen=True):
 
 
 class Handlers:
-    """The calls of the API over one gateway. `openapi` and `docs` are the finished documents.
+    """The calls of the API over one gateway, and those of `live`.
 
+    `openapi`, `asyncapi` and `docs` are the finished documents.
     `coordination` is that of transfers that come without a choice of their own; `now_ms` tells
     Unix milliseconds.
     """
@@ -89,16 +91,20 @@ class Handlers:
         coordination: Coordination,
         now_ms: Callable[[], int],
         body_timeout_s: float,
+        live: LiveHandlers,
         openapi: bytes,
+        asyncapi: bytes,
         docs: bytes,
     ) -> None:
         self._gateway = gateway
+        self._live = live
         self._coordination = coordination
         self._now_ms = now_ms
         slots = gateway.slots
         self._slot_counts = [slots.slots_of(each) for each in range(slots.partition_count)]
         self._body_timeout_s = body_timeout_s
         self._openapi = openapi
+        self._asyncapi = asyncapi
         self._docs = docs
 
     async def transfer(self, request: web.BaseRequest, target: Target) -> WholeResponse:
@@ -158,6 +164,14 @@ class Handlers:
         credit_steps = await self._credit_steps(query, answer)
         return json_response(200, recorded_transfer(query, answer, credit_steps), headers)
 
+    async def subscribe(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
+        """Watch accounts: `GET /wallet/subscribe`."""
+        return await self._live.subscribe(request, target.query)
+
+    async def events(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
+        """Watch one account: `GET /wallet/accounts/{account_id}/events`."""
+        return await self._live.events(request, target.path, target.query)
+
     async def unfinished(self, _: web.BaseRequest, target: Target) -> WholeResponse:
         """Show transfers that have no outcome yet: `GET /wallet/transfers/unfinished`."""
         query = parse_unfinished_query(target.query)
@@ -194,6 +208,12 @@ class Handlers:
         if problem := parse_no_parameters(target.query):
             return problem_response(problem)
         return page_response("application/json", self._openapi)
+
+    async def asyncapi(self, _: web.BaseRequest, target: Target) -> WholeResponse:
+        """Describe the messages for programs: `GET /asyncapi.json`."""
+        if problem := parse_no_parameters(target.query):
+            return problem_response(problem)
+        return page_response("application/json", self._asyncapi)
 
     async def docs(self, _: web.BaseRequest, target: Target) -> WholeResponse:
         """Describe the API for people: `GET /docs`."""

@@ -13,11 +13,11 @@ from aiohttp import web
 
 from proxy.adapters.http_calls import Call
 from proxy.adapters.http_handlers import Handlers, Target
-from proxy.adapters.http_responses import WholeResponse, problem_response
+from proxy.adapters.http_responses import problem_response
 from proxy.core.parameters import Pairs, split_query
 from proxy.core.problems import METHOD_NOT_ALLOWED, NOT_FOUND, Problem
 
-_Bound = Callable[[web.BaseRequest, Target], Awaitable[WholeResponse]]
+_Bound = Callable[[web.BaseRequest, Target], Awaitable[web.StreamResponse]]
 
 _NO_TARGET: Final = Target(path=[], query=[])
 
@@ -35,14 +35,14 @@ class Routes:
                 if "{" not in call.path:
                     self._plain[method, call.path] = bound
 
-    def dispatch(self, request: web.BaseRequest) -> Awaitable[WholeResponse]:
+    def dispatch(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """The answer to a request, still to be awaited."""
         handler = self._plain.get((request.method, request.raw_path))
         if handler is not None:
             return handler(request, _NO_TARGET)
         return self._resolve(request)
 
-    async def _resolve(self, request: web.BaseRequest) -> WholeResponse:
+    async def _resolve(self, request: web.BaseRequest) -> web.StreamResponse:
         url = request.rel_url  # also right when the client sent an absolute address
         segments = url.raw_path.split("/")
         for template, methods in self._methods.items():

@@ -1,23 +1,25 @@
 """The HTTP server: connections and heads within bounds, faults turned into problem documents.
 
-It stands on aiohttp's protocol without its Application: ten fixed addresses need no dispatcher,
+It stands on aiohttp's protocol without its Application: a dozen fixed addresses need no dispatcher,
 and the transfer's path is faster by its absence (figures in docs/performance.md).
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from msgspec import Struct
 
 from contracts.coordination import Coordination
+from proxy.adapters.asyncapi import describe_messages
 from proxy.adapters.docs_page import render_page
 from proxy.adapters.http_calls import CALLS
 from proxy.adapters.http_handlers import Handlers
+from proxy.adapters.http_live import Live, LiveHandlers
 from proxy.adapters.http_responses import WholeResponse, problem_response
 from proxy.adapters.http_routing import Routes
 from proxy.adapters.openapi import describe, to_json
@@ -31,7 +33,7 @@ from proxy.core.problems import (
     UNAVAILABLE,
     Problem,
 )
-from proxy.ports import Gateway, NoAnswer, NoRoom, Unavailable
+from proxy.ports import Gateway, NoAnswer, NoRoom, Unavailable, Watches
 
 HEAD_LINE_BYTES_MAX: Final = 4_096
 """The request line and each header; the longest valid address is under 600 bytes."""
@@ -51,7 +53,7 @@ SHUTDOWN_S: Final = 5.0
 class HttpLimits(Struct, frozen=True):
     """What one process grants its clients."""
 
-    connections_max: int = 5_000
+    connections_max: int = 12_000
     idle_timeout_s: float = 30.0
     """From the connection, or the last answer, to the end of the next request's head."""
     body_timeout_s: float = 10.0
@@ -67,23 +69,29 @@ class HttpServer(web.Server):
     """One process's HTTP server over a gateway. Make it where its event loop runs.
 
     `coordination` is that of transfers that come without a choice of their own; `now_ms` tells
-    Unix milliseconds.
+    Unix milliseconds; `origins` are those of pages on other hosts that may watch accounts.
     """
 
     def __init__(
         self,
         gateway: Gateway,
+        watches: Watches,
         limits: HttpLimits,
         coordination: Coordination,
         now_ms: Callable[[], int] = unix_ms,
+        *,
+        origins: Collection[str] = (),
     ) -> None:
         document = describe(CALLS)
+        self._live = LiveHandlers(watches, origins)
         handlers = Handlers(
             gateway,
+            live=self._live,
             coordination=coordination,
             now_ms=now_ms,
             body_timeout_s=limits.body_timeout_s,
             openapi=to_json(document),
+            asyncapi=to_json(describe_messages()),
             docs=render_page(document),
         )
         super().__init__(Routes(CALLS, handlers).dispatch)
@@ -97,7 +105,7 @@ class HttpServer(web.Server):
             loop=asyncio.get_running_loop(),
             # Counts from the start of the connection too, so it also bounds the first head.
             keepalive_timeout=self._limits.idle_timeout_s,
-            access_log=None,  # type: ignore[arg-type] # documented: None turns it off
+            access_log=None,
             max_line_size=HEAD_LINE_BYTES_MAX,
             max_field_size=HEAD_LINE_BYTES_MAX,
             max_headers=HEADERS_MAX,
@@ -105,6 +113,11 @@ class HttpServer(web.Server):
             read_bufsize=READ_BUFFER_BYTES,
             auto_decompress=False,
         )
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 # aiohttp's
+        """End what is watched, which does not end by itself, and then all connections."""
+        self._live.go_away()
+        await super().shutdown(timeout)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Count a connection in; one too many is told so and closed unread."""
@@ -123,9 +136,34 @@ class HttpServer(web.Server):
 
 
 class _Connection(web.RequestHandler):
-    """aiohttp's protocol, answering failures with problem documents."""
+    """aiohttp's protocol, answering failures with problem documents.
 
-    __slots__ = ()
+    `live` is who watches accounts on it; it is told when there is no room, and when it is gone.
+    """
+
+    __slots__ = ("live",)
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.live: Live | None = None
+
+    def pause_writing(self) -> None:
+        """The client takes no more for now."""
+        super().pause_writing()
+        if self.live is not None:
+            self.live.outflow.pause()
+
+    def resume_writing(self) -> None:
+        """It has taken what waited."""
+        super().resume_writing()
+        if self.live is not None:
+            self.live.outflow.resume()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """It is gone."""
+        super().connection_lost(exc)
+        if self.live is not None:
+            self.live.close()
 
     def handle_error(
         self,

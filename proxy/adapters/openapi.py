@@ -14,7 +14,8 @@ from msgspec.structs import fields
 from proxy.adapters.http_calls import ANY_CALL, Call, Reply
 from proxy.adapters.http_responses import PROBLEM_JSON
 from proxy.core.coordinations import COORDINATION_HEADER
-from proxy.core.fields import COORDINATIONS
+from proxy.core.fields import COORDINATIONS, SEQUENCE_MAX
+from proxy.core.parameters import LAST_EVENT_ID
 from proxy.core.problems import ProblemDocument, ProblemKind
 
 _REF: Final = "#/components/schemas/{name}"
@@ -30,10 +31,11 @@ _HEADERS: Final = {
     "Preference-Applied": "What was heeded of `Prefer`.",
     "Retry-After": "Seconds to wait before trying again.",
     "Allow": "Methods that are possible here.",
+    "Upgrade": "The protocol that is spoken here.",
     COORDINATION_HEADER: "How it was made all-or-nothing; `none`: by one partition alone.",
 }
 
-_ALWAYS: Final = frozenset({"Location", "Retry-After", "Allow", COORDINATION_HEADER})
+_ALWAYS: Final = frozenset({"Location", "Retry-After", "Allow", "Upgrade", COORDINATION_HEADER})
 
 _PREFER: Final = {
     "name": "Prefer",
@@ -57,6 +59,15 @@ _COORDINATION: Final = {
         + ". Without it, as this wallet is set."
     ),
     "schema": {"type": "string", "enum": list(COORDINATIONS)},
+}
+
+
+_LAST_EVENT_ID: Final = {
+    "name": LAST_EVENT_ID,
+    "in": "header",
+    "required": False,
+    "description": "The id of the last event that was seen; outranks `from_sequence`.",
+    "schema": {"type": "integer", "minimum": 0, "maximum": SEQUENCE_MAX},
 }
 
 
@@ -89,6 +100,7 @@ def _operation(call: Call) -> dict[str, Any]:
         described["description"] = call.description
     parameters = _parameters(call) + ([_PREFER] if call.takes_prefer else [])
     parameters += [_COORDINATION] if call.takes_coordination else []
+    parameters += [_LAST_EVENT_ID] if call.takes_last_event_id else []
     if parameters:
         described["parameters"] = parameters
     if call.body:
@@ -134,6 +146,8 @@ def _reply(reply: Reply) -> dict[str, Any]:
         "description": reply.description,
         "content": {reply.content_type: media},
     }
+    if reply.status == HTTPStatus.SWITCHING_PROTOCOLS:
+        del described["content"]  # what follows is no HTTP
     if reply.headers:
         described["headers"] = _headers(reply.headers)
     return described
@@ -158,6 +172,8 @@ def _problem_response(status: int, kinds: list[ProblemKind]) -> dict[str, Any]:
         described["headers"] = _headers(("Retry-After",))
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         described["headers"] = _headers(("Allow",))
+    if status == HTTPStatus.UPGRADE_REQUIRED:
+        described["headers"] = _headers(("Upgrade",))
     return described
 
 

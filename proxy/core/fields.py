@@ -169,6 +169,7 @@ RULES: Final[dict[str, Callable[[str], object]]] = {
     "overdraft_limit": _checked_later,
     "at": _instant,
     "sequence": _whole_number(1, SEQUENCE_MAX),
+    "from_sequence": _whole_number(0, SEQUENCE_MAX),
     "min_sequence": _whole_number(0, SEQUENCE_MAX),
     "limit": _whole_number(1, PAGE_ENTRIES_MAX),
     "page_token": _checked_later,

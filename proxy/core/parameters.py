@@ -1,6 +1,6 @@
 """What a GET asks for: path and query parameters to queries, or a problem naming every bad one."""
 
-from typing import Annotated
+from typing import Annotated, Final
 from urllib.parse import unquote
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -8,6 +8,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from contracts.limits import PAGE_ENTRIES_DEFAULT
 from contracts.queries import AccountQuery, EntriesQuery, TransferQuery, UnfinishedQuery
 from proxy.core.fields import (
+    RULES,
+    Fault,
     Identifier,
     Instant,
     MinSequence,
@@ -65,6 +67,29 @@ class TransferParameters(Struct, frozen=True, forbid_unknown_fields=True):
 
     account_id: Annotated[Identifier, Meta(examples=["issuer"])]
     transaction_id: Annotated[Identifier, Meta(examples=["2031-0001"])]
+
+
+LAST_EVENT_ID: Final = "Last-Event-ID"
+
+
+class EventsParameters(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which account is watched, and from where on."""
+
+    account_id: _Account
+    from_sequence: (
+        Annotated[
+            MinSequence,
+            Meta(description="Begin with what changed behind this sequence."),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
+class Watched(Struct, frozen=True):
+    """An account to watch; from_sequence None: from its present state on."""
+
+    account_id: str
+    from_sequence: int | None
 
 
 class UnfinishedParameters(Struct, frozen=True, forbid_unknown_fields=True):
@@ -132,6 +157,22 @@ def parse_transfer_query(path: Pairs, query: Pairs, *, wait_ms: int) -> Transfer
         transaction_id=values["transaction_id"],
         wait_ms=wait_ms,
     )
+
+
+def parse_events_query(path: Pairs, query: Pairs, last_event_ids: list[str]) -> Watched | Problem:
+    """One account to watch. The header of a client that comes back outranks its address."""
+    values, problems = examine(EventsParameters, path + query)
+    from_sequence = values.get("from_sequence")
+    for text in last_event_ids[-1:]:
+        found = RULES["from_sequence"](text)
+        if isinstance(found, Fault):
+            problems.append(found.of(LAST_EVENT_ID))
+        else:
+            assert isinstance(found, int)
+            from_sequence = found
+    if problems:
+        return Problem(INVALID_REQUEST, errors=problems)
+    return Watched(values["account_id"], from_sequence)
 
 
 def parse_unfinished_query(query: Pairs) -> UnfinishedQuery | Problem:

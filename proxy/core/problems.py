@@ -76,6 +76,24 @@ INVALID_REQUEST: Final = ProblemKind(
 NOT_FOUND: Final = ProblemKind(
     "not_found", 404, "Not found", "There is no such address; see /docs for those that exist."
 )
+ORIGIN_NOT_ALLOWED: Final = ProblemKind(
+    "origin_not_allowed",
+    403,
+    "Origin not allowed",
+    "A page of that origin may not watch accounts here; EWALLET_HTTP_ORIGINS lists those that may.",
+)
+UPGRADE_REQUIRED: Final = ProblemKind(
+    "upgrade_required", 426, "Upgrade required", "This address speaks WebSocket only."
+)
+TOO_MANY_ACCOUNTS: Final = ProblemKind(
+    "too_many_accounts",
+    422,
+    "Too many accounts",
+    "One connection watches so many accounts and no more. Open another one.",
+)
+NO_ROOM_TO_WATCH: Final = ProblemKind(
+    "no_room_to_watch", 503, "No room to watch", "Too much is watched here. Try again."
+)
 METHOD_NOT_ALLOWED: Final = ProblemKind(
     "method_not_allowed", 405, "Method not allowed", "The header Allow lists what is possible here."
 )

@@ -119,6 +119,18 @@ class PostgresqlStoreReading:
         )
         return held_minor or 0
 
+    def held_after(self, account: int, sequence: int, count: int) -> list[tuple[int, int]]:
+        """See the port."""
+        return self._all(
+            "SELECT sequence, held_minor FROM held WHERE partition = %s AND account = %s "
+            "AND sequence > %s AND sequence <= %s ORDER BY sequence LIMIT %s",
+            self._partition,
+            account,
+            sequence,
+            self._reached(),
+            count,
+        )
+
     def mark_from(self, account: int, sequence: int) -> int | None:
         """See the port."""
         return self._number(

@@ -105,6 +105,16 @@ class SqliteStoreReading:
         )
         return held_minor or 0
 
+    def held_after(self, account: int, sequence: int, count: int) -> list[tuple[int, int]]:
+        """See the port."""
+        return self._all(
+            "SELECT sequence, held_minor FROM held WHERE account = ? AND sequence > ? "
+            "ORDER BY sequence LIMIT ?",
+            account,
+            sequence,
+            count,
+        )
+
     def mark_from(self, account: int, sequence: int) -> int | None:
         """See the port."""
         return self._number(

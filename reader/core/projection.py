@@ -84,6 +84,11 @@ class Projection:
         """Accounts opened so far."""
         return len(self._numbers)
 
+    @property
+    def accounts(self) -> Accounts:
+        """The columns, to be read only."""
+        return self._accounts
+
     def account(self, account_id: str) -> Account | None:
         """One account now, None if it was never opened here."""
         return self._accounts.account(account_id)

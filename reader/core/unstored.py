@@ -72,6 +72,15 @@ class Unstored:
                 return changes[at - 1][1]
         return None
 
+    def held_after(self, account: int, sequence: int) -> list[tuple[int, int]]:
+        """(sequence, held_minor) of the changes of what an account holds that are here."""
+        return [
+            change
+            for group in self._groups()
+            for change in group.held.get(account, ())
+            if change[0] > sequence
+        ]
+
     def time_of(self, sequence: int) -> int | None:
         """Unix ms of a sequence, if a moment at or before it is here."""
         for group in self._groups():

@@ -14,12 +14,14 @@ from typing import Final, TypeVar, assert_never
 
 from contracts.events import TransferCompleted, TransferFinished, TransferRejected
 from contracts.frames import EventFrame
-from contracts.limits import PAGE_ENTRIES_MAX, WAIT_MS_MAX
+from contracts.limits import PAGE_ENTRIES_MAX, REPLAY_CHANGES_MAX, WAIT_MS_MAX
 from contracts.queries import (
     NOT_NOW,
     AccountAnswer,
     AccountQuery,
     Answer,
+    ChangesAnswer,
+    ChangesQuery,
     CreditStepsAnswer,
     CreditStepsQuery,
     EntriesAnswer,
@@ -39,6 +41,7 @@ from reader.core.accounts import Account
 from reader.core.projection import Projection
 from reader.core.rows import EntryRow, Name, OutcomeRow, StepRow
 from reader.ports import StoreFault
+from reader.service.changed import changed_accounts
 from reader.service.history import History
 from reader.service.progress import Progress
 from reader.service.threads import Threads
@@ -95,6 +98,9 @@ class Answering:
         """Answer a query, once the sequence that it demands is reached."""
         if not await self._reaches(_demanded(query)):
             return self._missing(Missing.SEQUENCE)
+        return await self._answer_now(query)
+
+    async def _answer_now(self, query: Query) -> Answer:
         match query:
             case AccountQuery():
                 return await self._answer_account(query)
@@ -106,6 +112,8 @@ class Answering:
                 return await self._answer_credit_steps(query)
             case UnfinishedQuery():
                 return self._answer_unfinished(query)
+            case ChangesQuery():
+                return await self._answer_changes(query)
             case _:
                 assert_never(query)
 
@@ -201,6 +209,20 @@ class Answering:
             amount_minor=amount_minor,
             balance_minor=row.balance_of(account),
         )
+
+    # --- changes ---
+
+    async def _answer_changes(self, query: ChangesQuery) -> Answer:
+        tip, at_ms = self._projection.cursor.tip.sequence, self._projection.at_ms
+        marked = [(mark, self._projection.account(mark.account_id)) for mark in query.marks]
+        limit = min(max(query.limit, 1), REPLAY_CHANGES_MAX)
+        if all(mark.after_sequence is None or mark.after_sequence >= tip for mark in query.marks):
+            accounts = changed_accounts(None, marked, tip, limit)
+        else:
+            accounts = await self._in_thread(
+                lambda: changed_accounts(self._past, marked, tip, limit)
+            )
+        return ChangesAnswer(self._partition, tip, at_ms, accounts)
 
     # --- transfers ---
 

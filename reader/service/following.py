@@ -10,6 +10,7 @@ from contracts.frames import EventFrame
 from contracts.subjects import journal_stream
 from reader.core.projection import Projection
 from reader.core.rows import Cursor
+from reader.service.changes import Changes
 from reader.service.progress import Progress
 from reader.service.recalling import Recalling
 from reader.service.results import ResultSender
@@ -29,6 +30,7 @@ class Follower:
         partition: int,
         projection: Projection,
         storing: Storing,
+        changes: Changes,
         *,
         witness: Witness | None,
         recalling: Recalling | None,
@@ -40,6 +42,7 @@ class Follower:
         self._partition = partition
         self._projection = projection
         self._storing = storing
+        self._changes = changes
         self._witness = witness
         self._recalling = recalling
         self.frame_seen: Callable[[EventFrame], None] | None = None
@@ -82,11 +85,14 @@ class Follower:
         if self._recalling is not None:
             await self._recalling.fetch(step.frame)
         tip = step.tip
+        mark = self._changes.mark(step.frame) if self._changes.listening else None
         results = self._projection.apply(step.frame, Cursor(tip, message.sequence))
         if self._witness is not None:
             self._witness.record(tip.sequence, tip.hash, message.sequence)
         if sender is not None:
             sender.push(results)
+        if mark is not None:
+            self._changes.push_since(mark)
         if self.frame_seen is not None:
             self.frame_seen(step.frame)
         self.projected.advance(tip.sequence)

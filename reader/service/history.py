@@ -4,12 +4,15 @@ Everything is looked up first in what is not stored yet and then in the store. R
 that way, so nothing is missed in between, from any thread.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from reader.core.accounts import MARK_DISTANCE
 from reader.core.rows import EntryRow, Name, OutcomeRow, RecordedRow, StepRow, TransferRow
 from reader.core.unstored import Unstored
 from reader.ports import StoreReading
+
+_FIRST_COUNT: Final = 4
+"""Entries looked up at once behind a sequence, where few are likely; then twice as many."""
 
 
 class Page(NamedTuple):
@@ -55,6 +58,28 @@ class History:
         """What an account holds after a sequence, in minor units."""
         held_minor = self._unstored.held_at(account, sequence)
         return self._stored.held_at(account, sequence) if held_minor is None else held_minor
+
+    def held_after(self, account: int, sequence: int, count: int) -> dict[int, int]:
+        """What an account holds from each sequence on at which that changed, the oldest first.
+
+        The next so many changes at least, if there are so many.
+        """
+        unstored = self._unstored.held_after(account, sequence)  # before the store is looked into
+        return dict(sorted({*self._stored.held_after(account, sequence, count), *unstored}))
+
+    def entries_after(
+        self, account: int, newest: int, sequence: int, limit: int
+    ) -> list[EntryRow] | None:
+        """An account's entries behind a sequence, the oldest first; None if they are too many."""
+        found: list[EntryRow] = []
+        at, count = newest, _FIRST_COUNT
+        while at > sequence:
+            rows = self._entries(account, at, count)
+            found += rows
+            if len(found) > limit and found[limit].sequence > sequence:
+                return None
+            at, count = rows[-1].previous(account), 2 * count
+        return [row for row in reversed(found) if row.sequence > sequence]
 
     def newest_before(self, account: int, newest: int, before: int) -> EntryRow | None:
         """An account's newest entry before a sequence, given its newest entry of all (0: none)."""

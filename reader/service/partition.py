@@ -8,6 +8,7 @@ from reader.core.projection import Projection
 from reader.core.unstored import Unstored
 from reader.ports import ReadStore
 from reader.service.answering import Answering
+from reader.service.changes import Changes, ChangeSender
 from reader.service.following import Follower
 from reader.service.history import History
 from reader.service.journal_check import Known, check_journal
@@ -52,8 +53,14 @@ class Partition:
         self.storing = Storing(
             store, unstored, threads.writing, stored_sequence=stored.cursor.tip.sequence
         )
+        self._changes = Changes(number, self._projection)
         self.follower = Follower(
-            number, self._projection, self.storing, witness=witness, recalling=recalling
+            number,
+            self._projection,
+            self.storing,
+            self._changes,
+            witness=witness,
+            recalling=recalling,
         )
 
     async def check(self, broker: Broker) -> StoredMessage | None:
@@ -65,8 +72,8 @@ class Partition:
         known = Known(tip.sequence, tip.hash, stream_sequence, f"the read store {self._store_name}")
         return await check_journal(broker, self.number, known)
 
-    async def serve_queries(self, broker: Broker) -> None:
-        """Answer queries from now on.
+    async def serve_queries(self, broker: Broker, sender: ChangeSender) -> None:
+        """Answer queries and push changes from now on.
 
         Not before the journal is caught up with: a reader behind it takes clients back in time.
         """
@@ -81,6 +88,7 @@ class Partition:
         self.follower.frame_seen = answering.notice
         subject = query_subject(self.number)
         await broker.serve(subject, answering.answer_bytes, queue=READER_QUEUE)
+        await self._changes.serve(broker, sender)
 
     def status(self) -> ReaderPartition:
         """How far it has got."""

@@ -235,6 +235,31 @@ async def test_every_subscriber_gets_every_message_in_order(connect: Connect) ->
     assert received == {0: sent, 1: sent}
 
 
+async def test_a_subscription_that_ended_brings_nothing_more(connect: Connect) -> None:
+    sender, subscriber, received = await connect(), await connect(), dict[str, list[bytes]]()
+    begun, complete = asyncio.Event(), asyncio.Event()
+
+    def note(name: str, data: bytes) -> None:
+        received.setdefault(name, []).append(data)
+        if len(received) == 2:
+            begun.set()
+        if received.get("kept") == [b"1", b"2"] and len(received.get("later", ())) == 1:
+            complete.set()
+
+    ended = await subscriber.subscribe("wallet.res.p", lambda data: note("ended", data))
+    await subscriber.subscribe("wallet.res.p", lambda data: note("kept", data))
+    await subscriber.stream_state(JOURNAL)
+    await sender.publish("wallet.res.p", b"1")
+    await begun.wait()
+    await ended.end()
+    await ended.end()  # once more changes nothing
+    await subscriber.subscribe("wallet.res.p", lambda data: note("later", data))
+    await subscriber.stream_state(JOURNAL)
+    await sender.publish("wallet.res.p", b"2")
+    await complete.wait()
+    assert received == {"ended": [b"1"], "kept": [b"1", b"2"], "later": [b"2"]}
+
+
 async def test_a_request_gets_its_answer(connect: Connect) -> None:
     server, client = await connect(), await connect()
     await _serve(server, "wallet.qry.0", _echo(b"echo "))

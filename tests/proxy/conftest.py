@@ -13,8 +13,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from broker.memory_broker import MemoryServer
 from contracts.coordination import Coordination
+from contracts.partitioning import SlotMap
 from proxy.adapters.http_server import HttpLimits, HttpServer, listen
+from proxy.service.changes import BrokerWatches
+from proxy.service.gateway import BrokerGateway
 from tests.proxy.memory_gateway import MemoryGateway
 
 
@@ -69,6 +73,12 @@ class Wallet:
             writer.close()
 
 
+def nobody_to_watch(slots: SlotMap) -> BrokerWatches:
+    """Watches that no reader answers, for tests of other calls."""
+    broker = MemoryServer(lambda: 1).connect()
+    return BrokerWatches(broker, "proxy", slots, BrokerGateway(broker, "proxy", slots))
+
+
 @asynccontextmanager
 async def run_wallet(
     limits: HttpLimits | None = None, partition_count: int = 1
@@ -76,7 +86,11 @@ async def run_wallet(
     """Serve a fresh wallet on a free port."""
     gateway = MemoryGateway(partition_count)
     server = HttpServer(
-        gateway, limits or HttpLimits(), Coordination.CHOREOGRAPHY, gateway.books.now_ms
+        gateway,
+        nobody_to_watch(gateway.slots),
+        limits or HttpLimits(),
+        Coordination.CHOREOGRAPHY,
+        gateway.books.now_ms,
     )
     runner = await listen(server, host="127.0.0.1", port=0)
     host, port = runner.addresses[0][:2]

@@ -13,6 +13,7 @@ import pytest
 
 from contracts.coordination import Coordination
 from proxy.adapters.http_server import HttpLimits, HttpServer, listen
+from tests.proxy.conftest import nobody_to_watch
 from tests.proxy.memory_gateway import MemoryGateway
 
 if TYPE_CHECKING:
@@ -175,7 +176,9 @@ async def test_unfinished_transfers_are_listed_and_counted(apart: Wallet) -> Non
 
 
 async def test_ages_are_counted_to_the_time_that_the_server_has() -> None:
-    server = HttpServer(MemoryGateway(), HttpLimits(), Coordination.CHOREOGRAPHY)
+    gateway = MemoryGateway()
+    watches = nobody_to_watch(gateway.slots)
+    server = HttpServer(gateway, watches, HttpLimits(), Coordination.CHOREOGRAPHY)
     runner = await listen(server, host="127.0.0.1", port=0)
     host, port = runner.addresses[0][:2]
     try:

@@ -11,6 +11,7 @@ import pytest
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from contracts.money import DECIMALS
+from proxy.adapters.asyncapi import describe_messages
 from proxy.adapters.docs_page import render_page
 from proxy.adapters.http_calls import CALLS, Call
 from proxy.adapters.openapi import describe, to_json
@@ -42,7 +43,7 @@ def test_every_call_is_described_with_all_its_answers(call: Call) -> None:
 
 
 def test_every_problem_that_a_call_can_end_in_is_described_somewhere() -> None:
-    described = to_json(DOCUMENT).decode()
+    described = to_json(DOCUMENT).decode() + to_json(describe_messages()).decode()
     connections_and_routes = {"not_found"}
     kinds = {kind.code for kind in ALL_KINDS} - connections_and_routes
     assert {code for code in kinds if f'"{code}"' not in described} == set()
@@ -104,7 +105,7 @@ def test_the_page_explains_every_call_and_every_code_and_loads_nothing() -> None
     for code in FIELD_FAULTS:
         assert f"<code>{code}</code>" in page
     assert re.findall(r"<script|src=|@import|url\(|https?://", page) == []
-    links = set(re.findall(r'href="([^"]*)"', page)) - {"/openapi.json"}
+    links = set(re.findall(r'href="([^"]*)"', page)) - {"/openapi.json", "/asyncapi.json"}
     assert {link for link in links if f'id="{link[1:]}"' not in page} == set()
 
 

@@ -37,7 +37,7 @@ from contracts.subjects import (
     status_subject,
 )
 from proxy.ports import NoAnswer, NoRoom, Unavailable
-from proxy.service import BrokerGateway
+from proxy.service.gateway import BrokerGateway
 from reader.bootstrap import serve_on
 from runtime.settings import ServiceSettings
 from writer.bootstrap import make_writers
@@ -94,6 +94,7 @@ class World:
         yield
         stop.set()
         await task
+        await connection.close()  # as its process would: what it served is gone
 
     def frames(self) -> list[CommandFrame]:
         """What was sent by the proxy."""
@@ -253,7 +254,7 @@ async def test_a_long_absence_is_not_waited_for(
 async def test_requests_that_do_not_wait_do_not_pile_up_in_an_outage(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.service.WAIT_MS_DEFAULT", 50)
+    monkeypatch.setattr("proxy.service.gateway.WAIT_MS_DEFAULT", 50)
     async with world.gateway() as gateway:
         world.proxy_connection.cut()
         for number in range(3):

@@ -15,9 +15,11 @@ from contracts.queries import (
     AccountAnswer,
     AccountQuery,
     Answer,
+    ChangesQuery,
     CreditStepsQuery,
     EntriesAnswer,
     EntriesQuery,
+    Mark,
     Missing,
     NotFound,
     Query,
@@ -31,6 +33,7 @@ from reader.service.answering import Answering
 from reader.service.progress import Progress
 from reader.service.threads import Threads
 from tests.reader.books import Books
+from tests.reader.changed_books import changes_answer
 from tests.reader.desk import Desk, Place, PostgresqlPlace, StoreDesk
 from tests.reader.histories import (
     ACCOUNT_IDS,
@@ -63,6 +66,13 @@ queries = st.lists(
             st.sampled_from(TRANSACTION_IDS),
         ),
         st.builds(UnfinishedQuery, st.integers(0, 4)),
+        st.builds(
+            ChangesQuery,
+            st.lists(
+                st.builds(Mark, account_ids, st.one_of(st.none(), st.integers(0, 60))), max_size=4
+            ),
+            st.integers(1, 12),
+        ),
     ),
     min_size=10,
     max_size=20,
@@ -134,9 +144,12 @@ def test_the_past_is_that_of_the_books_after_restarts(
     steps = [CreditStepsQuery("anna", *name) for name in names]
     outcomes = [TransferQuery(*name) for name in names]
     pages = [EntriesQuery(account_id, 500) for account_id in ACCOUNT_IDS]
-    asyncio.run(
-        _check(desk, writer.books, [*past, *steps, *outcomes, *pages, UnfinishedQuery(500)])
-    )
+    changed = [
+        ChangesQuery([Mark(account_id, after) for account_id in ACCOUNT_IDS], 500)
+        for after in range(tip)
+    ]
+    asked: list[Query] = [*past, *steps, *outcomes, *pages, *changed, UnfinishedQuery(500)]
+    asyncio.run(_check(desk, writer.books, asked))
     desk.close()
 
 
@@ -170,6 +183,20 @@ def _expected(books: Books, query: Query, tip: int, tip_ms: int) -> Answer:
             if books.opening(query.account_id) is None:
                 return NotFound(0, tip, Missing.ACCOUNT)
             return books.entries(query.account_id, query.limit, query.before_sequence, tip=tip)
+        case ChangesQuery():
+            at_ms = books.facts[-1].at_ms
+            return changes_answer(books, query, tip=tip, tip_ms=at_ms)
+        case _:
+            return _expected_transfers(books, query, tip, tip_ms)
+
+
+def _expected_transfers(
+    books: Books,
+    query: TransferQuery | CreditStepsQuery | UnfinishedQuery,
+    tip: int,
+    tip_ms: int,
+) -> Answer:
+    match query:
         case TransferQuery():
             return books.transfer(query.from_account_id, query.transaction_id, tip=tip)
         case CreditStepsQuery():

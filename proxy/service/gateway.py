@@ -114,12 +114,12 @@ class BrokerGateway:
 
     async def ask(self, query: AccountsQuery) -> Answer:
         """See the port."""
-        return await self._ask(self._slots.partition_of(_account_of(query)), query)
+        return await self.ask_partition(self._slots.partition_of(_account_of(query)), query)
 
     async def unfinished(self, query: UnfinishedQuery) -> list[UnfinishedAnswer]:
         """See the port."""
         answers = await asyncio.gather(
-            *(self._ask(partition, query) for partition in range(self._partition_count))
+            *(self.ask_partition(partition, query) for partition in range(self._partition_count))
         )
         found = []
         for answer in answers:
@@ -127,7 +127,7 @@ class BrokerGateway:
             found.append(answer)
         return found
 
-    async def _ask(self, partition: int, query: Query) -> Answer:
+    async def ask_partition(self, partition: int, query: Query) -> Answer:
         """Ask a reader of a partition, or raise NoAnswer.
 
         A question may be lost with the reader that had it, so none is asked for longer than a

@@ -1,0 +1,77 @@
+"""The AsyncAPI 3.0 document of the messages, made from the types that decode and fill them."""
+
+from importlib.metadata import version
+from typing import Any, Final
+
+import msgspec
+
+from proxy.core.live_messages import AccountChanged, AccountStands, LiveError, Unsubscribed
+from proxy.core.live_requests import Subscribe, Unsubscribe
+
+_SENT: Final = {"Subscribe": Subscribe, "Unsubscribe": Unsubscribe}
+_RECEIVED: Final = {
+    "AccountStands": AccountStands,
+    "AccountChanged": AccountChanged,
+    "Unsubscribed": Unsubscribed,
+    "LiveError": LiveError,
+}
+
+_SCHEMA: Final = "#/components/schemas/{name}"
+
+_ABOUT: Final = (
+    "Watches accounts: first how each stands, then every change, in the order of its sequences,"
+    " each once. Whoever comes back with the last sequence that it saw gets what changed since; if"
+    " that is too much, how the account stands, with `conflated: true`. So does a connection that"
+    " is read too slowly. Errors have the codes of `/docs#problems`. Server-Sent Events at"
+    " `/wallet/accounts/{account_id}/events` carry the same messages of one account. A connection"
+    " that is cut off because nothing was read is closed with 4008, one of a proxy that ends with"
+    " 1001."
+)
+
+
+def describe_messages() -> dict[str, Any]:
+    """The whole document, ready to be written as JSON."""
+    kinds = {**_SENT, **_RECEIVED}
+    _, schemas = msgspec.json.schema_components(list(kinds.values()), ref_template=_SCHEMA)
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": "E-wallet", "version": version("ewallet"), "description": _ABOUT},
+        "defaultContentType": "application/json",
+        "channels": {
+            "subscribe": {
+                "address": "/wallet/subscribe",
+                "description": "One WebSocket, any number of accounts up to a bound.",
+                "messages": {name: _message_of_components(name) for name in kinds},
+                "bindings": {"ws": {"method": "GET"}},
+            }
+        },
+        "operations": {
+            "ask": _operation("receive", "What the wallet takes.", list(_SENT)),
+            "tell": _operation("send", "What the wallet tells.", list(_RECEIVED)),
+        },
+        "components": {
+            "messages": {name: _message(name, kind) for name, kind in kinds.items()},
+            "schemas": schemas,
+        },
+    }
+
+
+def _message(name: str, kind: type) -> dict[str, Any]:
+    return {
+        "name": name,
+        "summary": (kind.__doc__ or "").partition("\n")[0],
+        "payload": {"$ref": _SCHEMA.format(name=name)},
+    }
+
+
+def _message_of_components(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/messages/{name}"}
+
+
+def _operation(action: str, summary: str, names: list[str]) -> dict[str, Any]:
+    return {
+        "action": action,
+        "summary": summary,
+        "channel": {"$ref": "#/channels/subscribe"},
+        "messages": [{"$ref": f"#/channels/subscribe/messages/{name}"} for name in names],
+    }

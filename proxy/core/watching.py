@@ -1,0 +1,220 @@
+"""Everything that is watched through one proxy: which slots it listens to, and what frames bring.
+
+Frames of a partition count while they continue each other. Where one is missing, all that watch
+the partition wait until they have asked what was in it. Several readers push the same: what was
+seen is skipped. A frame says which `Listen` it covers; an account is covered by frames whose
+version is that of its slot or a later one.
+
+Owns versions, gaps and what has to be asked; knows no broker, no connection and no clock.
+"""
+
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Final, Generic, TypeVar
+
+from msgspec import Struct
+
+from contracts.changes import ChangeFrame, Listen, slots_to_bytes
+from contracts.partitioning import SlotMap, slot_of
+from contracts.queries import ChangesAnswer, Missing, NotFound
+from proxy.core.watch import Ask, Told, Watch
+
+L = TypeVar("L", bound=Hashable)
+
+_NO_VERSION: Final = 0
+
+
+class _Slot(Struct):
+    since: int
+    watches: int
+
+
+class _Channel(Generic[L]):
+    """One partition that somebody watches."""
+
+    def __init__(self) -> None:
+        self.watches: dict[str, Watch[L]] = {}
+        self.slots: dict[int, _Slot] = {}
+        self.version = _NO_VERSION
+        """The highest that a frame covered; frames of lower ones don't count any more."""
+        self.seen = 0
+        """Up to here frames continued each other, once there is a version."""
+        self.uncovered: dict[str, Watch[L]] = {}
+        """Whose version no frame has covered yet."""
+        self.to_ask: dict[str, Watch[L]] = {}
+        """Who may have something to ask."""
+
+    def seen_of(self, watch: Watch[L]) -> int | None:
+        """Up to where frames have covered an account."""
+        is_covered = self.version != _NO_VERSION and watch.since <= self.version
+        return self.seen if is_covered else None
+
+    def cover(self, frame: ChangeFrame, version: int) -> None:
+        """Let the frame count: join those that it is the first to cover, notice what is missing."""
+        is_first = self.version == _NO_VERSION
+        if not is_first and frame.after_sequence > self.seen:
+            for watch in self.watches.values():
+                if watch.since <= self.version:
+                    self._cover_from(frame.after_sequence, watch)
+        if version > self.version:
+            for watch in list(self.uncovered.values()):
+                if watch.since <= version:
+                    del self.uncovered[watch.account_id]
+                    self._cover_from(frame.after_sequence, watch)
+            # This chain is followed now, also if another reader's had got further.
+            self.version, self.seen = version, frame.tip_sequence
+        else:
+            self.seen = max(self.seen, frame.tip_sequence)
+
+    def _cover_from(self, after_sequence: int, watch: Watch[L]) -> None:
+        watch.cover(after_sequence, self.seen)
+        self.to_ask[watch.account_id] = watch
+
+
+class Watching(Generic[L]):
+    """The watched accounts of one proxy process."""
+
+    def __init__(self, proxy_id: str, slots: SlotMap) -> None:
+        self._proxy_id = proxy_id
+        self._slots = slots
+        self._channels: dict[int, _Channel[L]] = {}
+        self._versions: dict[int, int] = {}
+        """By partition the last version that was given; it never falls."""
+        self._unsaid: dict[int, None] = {}
+        """Partitions whose readers have to be told soon."""
+
+    @property
+    def partitions(self) -> list[int]:
+        """Those that somebody watches."""
+        return list(self._channels)
+
+    def subscribe(self, listener: L, account_id: str, from_sequence: int | None) -> list[Told[L]]:
+        """Let a listener watch an account, from a sequence on or from its present state."""
+        partition = self._slots.partition_of(account_id)
+        channel = self._channels.setdefault(partition, _Channel())
+        watch = channel.watches.get(account_id)
+        if watch is None:
+            watch = self._watch(channel, partition, account_id)
+        told = list(watch.add(listener, from_sequence, channel.seen_of(watch)))
+        channel.to_ask[account_id] = watch
+        return told
+
+    def unsubscribe(self, listener: L, account_id: str) -> None:
+        """Let a listener watch an account no more; it need not have done so."""
+        partition = self._slots.partition_of(account_id)
+        channel = self._channels.get(partition)
+        watch = channel.watches.get(account_id) if channel else None
+        if channel is not None and watch is not None:
+            watch.remove(listener)
+            self._drop_idle(channel, partition, watch)
+
+    # --- what is said to readers ---
+
+    def listens(self) -> list[tuple[int, Listen]]:
+        """What has to be said soon, by partition: slots came, or a reader does not know."""
+        unsaid, self._unsaid = self._unsaid, {}
+        return [(partition, self.listen(partition)) for partition in unsaid]
+
+    def has_to_say(self) -> bool:
+        """Whether `listens` gives something."""
+        return bool(self._unsaid)
+
+    def listen(self, partition: int) -> Listen:
+        """What is listened to in a partition; no slots if nobody watches it."""
+        channel = self._channels.get(partition)
+        slots = slots_to_bytes(set(channel.slots)) if channel else b""
+        return Listen(self._proxy_id, self._versions[partition], slots)
+
+    # --- what readers push ---
+
+    def take(self, frame: ChangeFrame) -> Iterator[Told[L]]:
+        """A frame came, perhaps late, doubled, or after others were lost."""
+        channel = self._channels.get(frame.partition)
+        if channel is None:
+            return
+        version = frame.versions.get(self._proxy_id, _NO_VERSION)
+        if version == _NO_VERSION:
+            self._unsaid[frame.partition] = None  # that reader does not know of this proxy
+            return
+        if version < channel.version:
+            return
+        if version == channel.version and frame.tip_sequence <= channel.seen:
+            return
+        channel.cover(frame, version)
+        watches = channel.watches
+        for change in frame.changes:
+            watch = watches.get(change.account_id)
+            if watch is not None and watch.since <= version:
+                yield from watch.take(change)
+
+    # --- what has to be asked ---
+
+    def asks(self, partition: int) -> list[Ask]:
+        """What to ask the readers of a partition now, each answered by one of the calls below."""
+        channel = self._channels.get(partition)
+        if channel is None:
+            return []
+        to_ask, channel.to_ask = channel.to_ask, {}
+        asks = (watch.ask(channel.seen) for watch in to_ask.values())
+        return [ask for ask in asks if ask is not None]
+
+    def to_be_asked(self) -> list[int]:
+        """Partitions for which `asks` may give something."""
+        return [partition for partition, each in self._channels.items() if each.to_ask]
+
+    def answered(
+        self, partition: int, asks: Sequence[Ask], answer: ChangesAnswer | NotFound | None
+    ) -> list[Told[L]]:
+        """What came of asks that were sent together; None: nothing, and they may be asked again."""
+        told: list[Told[L]] = []
+        found = answer.accounts if isinstance(answer, ChangesAnswer) else []
+        for at, ask in enumerate(asks):
+            channel = self._channels.get(partition)
+            watch = channel.watches.get(ask.account_id) if channel else None
+            if channel is None or watch is None:
+                continue
+            if isinstance(answer, ChangesAnswer) and at < len(found):
+                changes = found[at]
+                if changes is None:
+                    told += watch.refuse(Missing.ACCOUNT)
+                else:
+                    told += watch.answer(ask, changes, answer.sequence, answer.at_ms)
+            elif isinstance(answer, NotFound) and ask.is_ahead:
+                told += watch.refuse(Missing.SEQUENCE, beyond=answer.sequence)
+            else:
+                watch.not_answered()
+            channel.to_ask[ask.account_id] = watch
+            self._drop_idle(channel, partition, watch)
+        return told
+
+    # --- watches come and go ---
+
+    def _watch(self, channel: _Channel[L], partition: int, account_id: str) -> Watch[L]:
+        number = slot_of(account_id)
+        slot = channel.slots.get(number)
+        if slot is None:
+            version = self._versions.get(partition, _NO_VERSION) + 1
+            self._versions[partition] = version
+            slot = channel.slots[number] = _Slot(version, 0)
+            self._unsaid[partition] = None
+        slot.watches += 1
+        watch: Watch[L] = Watch(account_id, partition, number, slot.since)
+        channel.watches[account_id] = watch
+        if channel.version != _NO_VERSION and slot.since <= channel.version:
+            watch.cover(channel.seen, channel.seen)
+        else:
+            channel.uncovered[account_id] = watch
+        return watch
+
+    def _drop_idle(self, channel: _Channel[L], partition: int, watch: Watch[L]) -> None:
+        if not watch.is_idle or channel.watches.get(watch.account_id) is not watch:
+            return
+        del channel.watches[watch.account_id]
+        channel.uncovered.pop(watch.account_id, None)
+        channel.to_ask.pop(watch.account_id, None)
+        slot = channel.slots[watch.slot]
+        slot.watches -= 1
+        if not slot.watches:
+            del channel.slots[watch.slot]
+        if not channel.watches:
+            del self._channels[partition]
+            self._unsaid[partition] = None

@@ -1,0 +1,1 @@
+"""The proxy's loops: requests to their partitions and back, changes to who watches."""

@@ -1,0 +1,28 @@
+"""Which pages may watch accounts, by the proxy's setting."""
+
+import pytest
+
+from proxy.config import read_proxy_settings
+from runtime.process import Unfit
+
+WALLET = {"EWALLET_PARTITIONS": "1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "origins"),
+    [
+        ("", ()),
+        ("https://shop.example", ("https://shop.example",)),
+        (" https://a.example , http://[::1]:8080,", ("https://a.example", "http://[::1]:8080")),
+    ],
+)
+def test_origins_are_listed_with_commas(text: str, origins: tuple[str, ...]) -> None:
+    settings = read_proxy_settings(WALLET | {"EWALLET_HTTP_ORIGINS": text})
+    assert settings.origins == origins
+
+
+@pytest.mark.parametrize("text", ["*", "shop.example", "https://shop.example/", "HTTPS://A"])
+def test_what_is_no_origin_is_refused(text: str) -> None:
+    """It would never match what a browser sends."""
+    with pytest.raises(Unfit, match="EWALLET_HTTP_ORIGINS"):
+        read_proxy_settings(WALLET | {"EWALLET_HTTP_ORIGINS": text})
