@@ -44,6 +44,8 @@ _QUERY_GRACE_MS: Final = 1_000
 """A reader answers within the wait it was given; this is for the way there and back."""
 _QUERY_SLICE_MS: Final = 5_000
 """The longest wait asked for at a time; a reader waits no longer for a sequence either."""
+_OVERDUE_S: Final = 1.0
+"""When a question that readers may think over is asked once more, beside the first."""
 _NOT_SENT: Final = "No broker took it in time; nothing was sent. Try again."
 _ASKED_AGAIN_S: Final = 0.1
 _DOUBT_MS: Final = 30_000
@@ -149,14 +151,33 @@ class BrokerGateway:
         if isinstance(query, TransferQuery):
             query = structs.replace(query, wait_ms=min(query.wait_ms, wait_ms))
         timeout_s = (wait_ms + _QUERY_GRACE_MS) / 1_000
+        subject, question = query_subject(partition), encode_query(query)
         try:
-            return decode_answer(
-                await self._broker.request(
-                    query_subject(partition), encode_query(query), timeout_s=timeout_s
-                )
-            )
+            return decode_answer(await self._first_answer(subject, question, timeout_s))
         except (NoResponse, msgspec.DecodeError) as fault:
             return NoAnswer(f"no reader of partition {partition} answered: {fault}")
+
+    async def _first_answer(self, subject: str, question: bytes, timeout_s: float) -> bytes:
+        """The first one to come, of the question and of its repeats. Raise NoResponse.
+
+        Who thinks a question over may still answer; a server that died with it never does.
+        """
+        until_s = self._loop.time() + timeout_s
+        asked: list[asyncio.Task[bytes]] = []
+        try:
+            while (left_s := until_s - self._loop.time()) > 0:
+                asking = self._broker.request(subject, question, timeout_s=left_s)
+                asked.append(self._loop.create_task(asking))
+                await asyncio.wait(asked, timeout=_OVERDUE_S, return_when=asyncio.FIRST_COMPLETED)
+                for each in [each for each in asked if each.done()]:
+                    asked.remove(each)
+                    if each.exception() is None or not asked:
+                        return each.result()
+                    await asyncio.sleep(_ASKED_AGAIN_S)  # noqa: TID251  # nobody was there to ask
+            raise NoResponse(f"{subject}: nobody answered in {timeout_s} s")
+        finally:
+            for each in asked:
+                each.cancel()
 
     async def status(self) -> GatewayStatus:
         """See the port. Who comes while the question is out waits for the same answer."""

@@ -30,8 +30,10 @@ from contracts.rejections import Rejection
 from contracts.results import Result
 from contracts.status import WriterStatus, encode_status
 from contracts.subjects import (
+    READER_QUEUE,
     command_subject,
     journal_stream,
+    query_subject,
     queue_stream,
     result_subject,
     status_subject,
@@ -309,6 +311,29 @@ async def test_a_question_that_nobody_answers_ends(world: World) -> None:
     async with world.gateway() as gateway:
         with pytest.raises(NoAnswer):
             await gateway.ask(AccountQuery("a"))
+
+
+async def test_a_question_that_was_lost_with_its_reader_is_asked_again_beside_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long before the time is up that a reader may think it over."""
+    monkeypatch.setattr("proxy.service.gateway._OVERDUE_S", 0.05)
+    monkeypatch.setattr("proxy.service.gateway._QUERY_SLICE_MS", 10 * WAIT_MS)
+    taken = asyncio.Event()
+
+    async def lose(_: bytes) -> bytes:
+        taken.set()
+        return await asyncio.Future[bytes]()
+
+    dead = world.server.connect()
+    await dead.serve(query_subject(0), lose, queue=READER_QUEUE)
+    async with world.gateway() as gateway, world.writer():
+        asked = asyncio.create_task(gateway.ask(AccountQuery("a", min_sequence=2)))
+        await taken.wait()
+        dead.cut()
+        async with world.reader():
+            await submit(gateway, opening("a"))
+            assert isinstance(await asked, AccountAnswer)
 
 
 async def test_a_question_for_a_transfer_to_come_is_answered_when_it_comes(world: World) -> None:
