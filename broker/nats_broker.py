@@ -229,7 +229,7 @@ class NatsBroker:
         following = NatsFollowing(
             self._client,
             self.api,
-            self.stored_message,
+            self._message_now,
             stream,
             after=after,
             restore=restore,
@@ -250,22 +250,25 @@ class NatsBroker:
 
     async def stored_message(self, stream: str, sequence: int) -> StoredMessage | None:
         """See the port."""
+        for pause_s in (*_ABSENT_ASKED_AGAIN_S, 0):
+            message = await self._message_now(stream, sequence)
+            if message is not None or not await self._may_yet_be_told(stream, sequence):
+                break
+            await asyncio.sleep(pause_s)
+        return message
+
+    async def _message_now(self, stream: str, sequence: int) -> StoredMessage | None:
         if sequence < 1:
             return None
-        for pause_s in _ABSENT_ASKED_AGAIN_S:
-            answer = await self.api(f"STREAM.MSG.GET.{stream}", {"seq": sequence})
-            message = stored_message(answer, f"{stream} {sequence}")
-            if message is not None or not await self._may_be_stored(stream, sequence):
-                return message
-            await asyncio.sleep(pause_s)
-        return None
+        answer = await self.api(f"STREAM.MSG.GET.{stream}", {"seq": sequence})
+        return stored_message(answer, f"{stream} {sequence}")
 
-    async def _may_be_stored(self, stream: str, sequence: int) -> bool:
-        """Tell if a leader may not know of a message because another one leads since."""
+    async def _may_yet_be_told(self, stream: str, sequence: int) -> bool:
+        """Tell if it is beyond the end of a journal whose copies may know more."""
         answer = await self.api(f"STREAM.INFO.{stream}")
-        state = answer.get("state")
         has_copies = bool(answer.get("cluster", {}).get("replicas"))
-        return has_copies and state is not None and sequence >= state["first_seq"]
+        is_journal = answer.get("config", {}).get("storage") == "file"
+        return has_copies and is_journal and answer["state"]["last_seq"] < sequence
 
     async def put_snapshot(self, party: int, sequence: int, blocks: AsyncIterator[bytes]) -> None:
         """See the port."""

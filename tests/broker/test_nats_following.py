@@ -25,7 +25,7 @@ async def test_messages_that_come_while_the_last_one_is_checked_are_no_loss(
         broker = await connect()
         assert isinstance(broker, NatsBroker)
         await broker.provide_streams(1)
-        stored_message, checked = broker.stored_message, asyncio.Event()
+        stored_message, checked = broker._message_now, asyncio.Event()  # noqa: SLF001  # the race is inside
 
         async def slowly(stream: str, sequence: int) -> StoredMessage | None:
             message = await stored_message(stream, sequence)
@@ -36,7 +36,7 @@ async def test_messages_that_come_while_the_last_one_is_checked_are_no_loss(
             checked.set()
             return message
 
-        monkeypatch.setattr(broker, "stored_message", slowly)
+        monkeypatch.setattr(broker, "_message_now", slowly)
         await broker.publish(COMMANDS, b"one")
         following = await broker.follow(queue_stream(0), after=None, may_rewind=True)
         assert isinstance(following, NatsFollowing)
