@@ -51,8 +51,9 @@ _ASKED_AGAIN_S: Final = 0.1
 _DOUBT_MS: Final = 30_000
 """After one partition's queue took nothing, those of the others are asked for so long too: what is
 wrong with the broker is seldom wrong with one stream only."""
-_READER_ABSENCE_MS: Final = 3_000
-"""How long there may be no reader at all, as while one is started again."""
+_READER_ABSENCE_MS: Final = 5_000
+"""How long there may be no reader at all, as while one is started again, or while the broker's
+server stands still, which is noticed after 3 s."""
 
 Waiter = asyncio.Future[Result | None]
 

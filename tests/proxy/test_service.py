@@ -307,7 +307,10 @@ async def test_a_question_waits_for_a_reader_that_is_started_again(world: World)
             assert isinstance(await gateway.ask(AccountQuery("a")), AccountAnswer)
 
 
-async def test_a_question_that_nobody_answers_ends(world: World) -> None:
+async def test_a_question_that_nobody_answers_ends(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.service.gateway._READER_ABSENCE_MS", 200)
     async with world.gateway() as gateway:
         with pytest.raises(NoAnswer):
             await gateway.ask(AccountQuery("a"))
@@ -427,7 +430,10 @@ async def test_transfers_that_wait_for_another_partition_keep_no_others_back(apa
     assert [result is not None and result.rejection for result in results] == [None] * 20
 
 
-async def test_unfinished_transfers_are_asked_of_every_partition_or_of_none(apart: World) -> None:
+async def test_unfinished_transfers_are_asked_of_every_partition_or_of_none(
+    apart: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.service.gateway._READER_ABSENCE_MS", 200)
     async with apart.gateway() as gateway:
         with pytest.raises(NoAnswer):
             await gateway.unfinished(UnfinishedQuery(limit=9))
