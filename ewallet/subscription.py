@@ -47,7 +47,7 @@ class Subscription:
 
     Only one task may iterate. Take the next news within 10 s: who does not is cut off and comes
     back, which loses nothing but may conflate. Waiting for news may be cancelled at any time.
-    `on_loss` is called with the reason whenever a connection is lost.
+    `on_loss` is called with the reason before each try to connect again.
     """
 
     def __init__(
@@ -175,11 +175,11 @@ class Subscription:
 
     async def _pause(self, loss: TryAgain) -> None:
         """Wait before the next try, or end with the fault when the time is up."""
-        self._on_loss(str(loss))
         self._pace = self._pace or Pace(self._timeout_s)
         if not self._pace.left_s:
             self._pace = None
             raise loss.fault from loss
+        self._on_loss(str(loss))
         await self._pace.pause()
 
 

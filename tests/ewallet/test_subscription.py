@@ -337,13 +337,13 @@ async def test_an_outage_ends_when_its_time_is_up_and_can_be_gone_on_after(
     wallet: LiveWallet, relay: Relay
 ) -> None:
     losses = Losses()
-    async with watching(relay.url, "ann", losses=losses, timeout_s=0.5) as live:
+    async with watching(relay.url, "ann", losses=losses, timeout_s=1.0) as live:
         await anext(live)
         relay.target = "http://127.0.0.1:1"
         relay.cut()
         with pytest.raises(NoAnswerError):
             await anext(live)
-        assert len(losses.reasons) > 2
+        assert losses.reasons, "it tried again"
         relay.target = wallet.url
         sequence = await wallet.pay("ann", "t1")
         assert (await anext(live)).sequence == sequence

@@ -251,7 +251,7 @@ async def test_a_wallet_that_went_back_is_a_refusal_when_the_time_is_up(server: 
 
     server.script = [leave, back]
     async with (
-        WalletClient(server.url, timeout_s=0.3) as client,
+        WalletClient(server.url, timeout_s=1.0) as client,
         watch(server, client) as live,
     ):
         await anext(live)
@@ -265,7 +265,7 @@ async def test_a_wallet_that_takes_everybody_and_tells_nobody_is_given_up(server
 
     server.script = [leave]
     async with (
-        WalletClient(server.url, timeout_s=0.3) as client,
+        WalletClient(server.url, timeout_s=1.0) as client,
         watch(server, client) as live,
     ):
         with pytest.raises(NoAnswerError, match="closed the connection"):
