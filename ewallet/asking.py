@@ -7,7 +7,8 @@ from typing import Final, TypeVar
 
 import click
 
-from ewallet.client import ClientFault, UnknownOutcomeError, WalletClient
+from ewallet.client import WalletClient
+from ewallet.client_faults import ClientFault, UnknownOutcomeError
 from ewallet.options import Command, setting
 
 Outcome = TypeVar("Outcome")

@@ -1,16 +1,10 @@
-"""A small client of the wallet's HTTP API.
-
-    ClientFault
-    ├── RefusedError       the wallet's answer is no; asking again changes nothing by itself
-    ├── NoAnswerError      there was no answer that says anything; a question may be asked again
-    └── UnknownOutcomeError  a change was asked for, and time ran out before its outcome was known
+"""A small client of the wallet's HTTP API. Its faults are those of `ewallet.client_faults`.
 
 Changes are idempotent by their ids, so they are sent again, word for word, until their outcome
 is known or the time is up.
 """
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Generic, Self, TypeVar
 from urllib.parse import quote
@@ -19,6 +13,7 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
+from ewallet.client_faults import NoAnswerError, RefusedError, UnknownOutcomeError, nobody_answers
 from ewallet.documents import (
     Account,
     AccountOpened,
@@ -29,33 +24,13 @@ from ewallet.documents import (
     Transfer,
     UnfinishedTransfers,
 )
+from ewallet.repeating import ACCEPTED, Pace, is_unsettled
+from ewallet.subscription import NO_PLACES, Subscription
 
 Document = TypeVar("Document")
 
-REPEAT_DELAY_S_FIRST: Final = 0.1
-REPEAT_DELAY_S_MAX: Final = 2.0
 WAIT_S_MAX: Final = 60
 """The longest `Prefer: wait` that the API takes."""
-
-ACCEPTED: Final = 202
-NOT_SETTLED: Final = frozenset({ACCEPTED, 408, 429})
-"""Statuses besides 5xx after which the outcome of a change is still open."""
-
-
-class ClientFault(Exception):
-    """A request did not end as it should; the message is a sentence for people."""
-
-
-class RefusedError(ClientFault):
-    """The wallet said no, and why."""
-
-
-class NoAnswerError(ClientFault):
-    """Nobody answered, or the answer says nothing about the question."""
-
-
-class UnknownOutcomeError(ClientFault):
-    """A change may have happened or not; the same request, sent again, tells."""
 
 
 class Answer(Struct, Generic[Document], frozen=True):
@@ -157,6 +132,25 @@ class WalletClient:
         path = f"/wallet/accounts/{_segment(account_id)}/entries"
         return await self._question(path, {"limit": limit, "page_token": page_token}, Entries)
 
+    def subscribe(
+        self,
+        *account_ids: str,
+        from_sequence: Mapping[str, int] = NO_PLACES,
+        on_loss: Callable[[str], object] = lambda _reason: None,
+    ) -> Subscription:
+        """Watch accounts: how each stands, then every change of it, as an iterator.
+
+        `from_sequence` has the last sequence that was seen of accounts that were watched before.
+        The connection is one of its own beside this session's; `timeout_s` bounds each outage.
+        """
+        return Subscription(
+            self._url,
+            account_ids,
+            timeout_s=self._timeout_s,
+            from_sequence=from_sequence,
+            on_loss=on_loss,
+        )
+
     async def status(self) -> Answer[Status]:
         """Return who leads and who follows each partition."""
         return await self._question("/wallet/status", {}, Status)
@@ -177,23 +171,19 @@ class WalletClient:
         headers: Mapping[str, str] = MappingProxyType({}),
     ) -> Answer[Document]:
         """Send a change again and again until its outcome is known or the time is up."""
-        clock = asyncio.get_running_loop().time
-        deadline_s = clock() + self._timeout_s
-        delay_s = REPEAT_DELAY_S_FIRST
+        pace = Pace(self._timeout_s)
         last_fault = "no answer came"
-        while (left_s := deadline_s - clock()) > 0:
-            pause_s = delay_s
+        while (left_s := pace.left_s) > 0:
+            asked_s = None
             try:
                 reply = await self._send(method, path, left_s, body=body, headers=headers)
-            except NoAnswerError as fault:
-                last_fault = str(fault)
-            else:
                 if not is_unsettled(reply.status):
                     return _understood(reply, kind)
+                asked_s = reply.retry_after_s
                 last_fault = _problem_sentence(reply)
-                pause_s = reply.retry_after_s or delay_s
-            await asyncio.sleep(max(0.0, min(pause_s, deadline_s - clock())))
-            delay_s = min(delay_s * 2, REPEAT_DELAY_S_MAX)
+            except NoAnswerError as fault:
+                last_fault = str(fault)
+            await pace.pause(asked_s)
         raise UnknownOutcomeError(
             f"The outcome is not known after {self._timeout_s:g} s: {last_fault}"
         )
@@ -228,15 +218,7 @@ class WalletClient:
         except TimeoutError as fault:
             raise NoAnswerError(f"{self._url} did not answer in time") from fault
         except (aiohttp.ClientError, ValueError) as fault:
-            raise NoAnswerError(
-                f"No wallet answers at {self._url} ({fault}): start one with `ewallet up`, or "
-                "name another with --url or EWALLET_URL"
-            ) from fault
-
-
-def is_unsettled(status: int) -> bool:
-    """Whether an HTTP status leaves it open if the change happened."""
-    return status in NOT_SETTLED or status >= 500  # noqa: PLR2004 - the server's own failures
+            raise nobody_answers(self._url, fault) from fault
 
 
 def wait_s(timeout_s: float) -> int:

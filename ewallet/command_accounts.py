@@ -1,22 +1,26 @@
-"""`ewallet accounts open`: one account, or many."""
+"""`ewallet accounts`: open one or many, and watch how they change."""
 
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import click
+import msgspec
 
 from ewallet.asking import ask, client_options, print_json
 from ewallet.client import WalletClient
+from ewallet.live_documents import AccountChanged, News
 from ewallet.options import IDENTIFIER
 
 CONCURRENCY_MAX = 1_024
+AMOUNT_WIDTH = 12
 
 
 @click.group()
 def accounts() -> None:
-    """Open accounts."""
+    """Open accounts, and watch them."""
 
 
 @accounts.command("open")
@@ -108,3 +112,59 @@ async def open_all(
                 group.create_task(take_turns())
     except ExceptionGroup as faults:
         raise faults.exceptions[0] from None  # the others are its echoes
+
+
+@accounts.command("watch")
+@click.argument("account_ids", metavar="ID...", type=IDENTIFIER, nargs=-1, required=True)
+@client_options
+def watch_accounts(
+    *, account_ids: tuple[str, ...], url: str, timeout: float, as_json: bool
+) -> None:
+    """Show what the accounts ID... have, and every change of it as it happens, until Ctrl-C.
+
+    A lost connection is made again, and nothing is missed; if that takes longer than --timeout,
+    the command ends. With --json each line is a message as /asyncapi.json describes it.
+    """
+    width = max(map(len, account_ids))
+    if not as_json:
+        click.echo(watch_header(width))
+
+    def show(news: News) -> None:
+        click.echo(msgspec.json.encode(news) if as_json else watch_line(news, width))
+
+    with suppress(KeyboardInterrupt):
+        ask(url, timeout, lambda client: watch(client, account_ids, show))
+
+
+async def watch(
+    client: WalletClient, account_ids: Sequence[str], show: Callable[[News], None]
+) -> None:
+    """Show news of accounts until cancelled, and on standard error why it stalls."""
+
+    def say_lost(reason: str) -> None:
+        click.echo(f"trying again: {reason}", err=True)
+
+    async with client.subscribe(*account_ids, on_loss=say_lost) as live:
+        async for news in live:
+            show(news)
+
+
+def watch_header(width: int) -> str:
+    """Return the line above those of `watch_line`."""
+    amounts = "".join(f"{name:>{AMOUNT_WIDTH}}" for name in ("balance", "held", "available"))
+    return f"{'at':<24}  {'account':<{width}}{amounts}  change"
+
+
+def watch_line(news: News, width: int) -> str:
+    """Return a line about an account whose id has at most `width` characters."""
+    numbers = (news.balance, news.held, news.available)
+    amounts = "".join(f"{number:>{AMOUNT_WIDTH}}" for number in numbers)
+    line = f"{news.at}  {news.account_id:<{width}}{amounts}  {change_text(news)}"
+    return f"{line} (changes before it were left out)" if news.conflated else line.rstrip()
+
+
+def change_text(news: News) -> str:
+    """Return what happened, in a few words."""
+    if isinstance(news, AccountChanged):
+        return f"{news.direction} {news.amount} {news.currency}, {news.transaction_id}"
+    return f"{news.currency}, as it stands"

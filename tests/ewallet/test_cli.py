@@ -31,6 +31,8 @@ from writer.config import read_writer_settings
         ("accounts open --currency USD", "either an account ID or --count"),
         ("accounts open a --count 3 --currency USD", "either an account ID or --count"),
         ("accounts open a", "--currency"),
+        ("accounts watch", "Missing argument"),
+        ("accounts watch a b.c", "is not an id"),
         ("balance a --at 2026-01-01T00:00:00Z --sequence 1", "not both"),
         ("up --partitions 0", "0 is not in the range"),
         ("up --proxies 0", "0 is not in the range"),

@@ -10,15 +10,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from ewallet.client import (
-    NoAnswerError,
-    RefusedError,
-    UnknownOutcomeError,
-    WalletClient,
-    is_unsettled,
-    wait_s,
-)
+from ewallet.client import WalletClient, wait_s
+from ewallet.client_faults import NoAnswerError, RefusedError, UnknownOutcomeError
 from ewallet.command_accounts import numbered, open_all
+from ewallet.repeating import is_unsettled
 
 DONE = {
     "status": "completed",
@@ -41,9 +36,15 @@ POOR = {
 }
 
 
+CUT = 0
+
+
 @dataclass
 class Wallet:
-    """Answers each request with the next (status, document); the last one again and again."""
+    """Answers each request with the next (status, document); the last one again and again.
+
+    With CUT it has taken the request, and its connection dies before the answer.
+    """
 
     script: list[tuple[int, Any]] = field(default_factory=list)
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
@@ -56,6 +57,9 @@ class Wallet:
         self.requests.append((request.method, request.path_qs, body))
         self.choices.append(request.headers.get("Wallet-Coordination"))
         status, document = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if status == CUT:
+            assert request.transport is not None
+            request.transport.abort()
         headers = {"Retry-After": "0"} if status == 503 else {}
         return web.json_response(document, status=status, headers=headers)
 
@@ -75,7 +79,7 @@ async def transfer(wallet: Wallet, timeout_s: float = 10.0) -> Any:
         return await client.transfer("a", "b", "1.00", "USD", "t1")
 
 
-@pytest.mark.parametrize("first", [202, 408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("first", [CUT, 202, 408, 429, 500, 502, 503, 504])
 async def test_same_transfer_is_sent_again_until_its_outcome_is_known(
     wallet: Wallet, first: int
 ) -> None:
@@ -111,6 +115,15 @@ async def test_time_that_runs_out_leaves_the_outcome_unknown(wallet: Wallet) -> 
     with pytest.raises(UnknownOutcomeError, match=r"not known after 0\.3 s"):
         await transfer(wallet, timeout_s=0.3)
     assert len(wallet.requests) > 1
+
+
+async def test_transfer_is_not_done_by_an_answer_that_is_no_wallets(wallet: Wallet) -> None:
+    """It may have happened, so it is asked again, and never called undone."""
+    wallet.script = [(200, {"hello": "world"}), (201, DONE)]
+    assert (await transfer(wallet)).document.sequence == 7
+    wallet.script = [(200, {"hello": "world"})]
+    with pytest.raises(UnknownOutcomeError, match="not one of a wallet"):
+        await transfer(wallet, timeout_s=0.3)
 
 
 async def test_question_is_not_repeated(wallet: Wallet) -> None:

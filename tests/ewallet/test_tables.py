@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from ewallet.command_accounts import watch_header, watch_line
 from ewallet.command_partitions import compare, measured_json, measured_text, skew
 from ewallet.command_status import (
     COORDINATOR_HEADER,
@@ -24,6 +25,7 @@ from ewallet.documents import (
     UnfinishedTransfer,
     UnfinishedTransfers,
 )
+from ewallet.live_documents import AccountChanged
 from ewallet.tables import render_table
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -185,3 +187,24 @@ def test_unfinished_transfers_are_shown_with_their_number() -> None:
     assert lines[0].endswith("age (ms)  payer's last step")
     assert " ".join(lines[1].split()) == "t1 ann bob 1.00 USD tcc 0 T1 1500 try_debit"
     assert lines[2] == "1 of 7 unfinished"
+
+
+def test_watched_changes_stand_under_their_header() -> None:
+    hold = AccountChanged(
+        account_id="ann",
+        currency="USD",
+        balance="9.00",
+        held="2.50",
+        available="6.50",
+        partition=0,
+        sequence=7,
+        at="2026-01-02T03:04:05.000Z",
+        transaction_id="t1",
+        direction="hold",
+        amount="2.50",
+        conflated=True,
+    )
+    header = "at                        account     balance        held   available  change"
+    start = "2026-01-02T03:04:05.000Z  ann            9.00        2.50        6.50  "
+    assert watch_header(7) == header
+    assert watch_line(hold, 7) == f"{start}hold 2.50 USD, t1 (changes before it were left out)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -49,6 +50,14 @@ class LiveWallet:
             body = await answer.json()
             assert answer.status == 201, body
             return int(body["sequence"])
+
+    def use_small_buffers(self) -> None:
+        """Let the kernel keep little of what next clients don't read: it is soon the server's."""
+        for site in self.runner.sites:
+            assert isinstance(site, web.TCPSite)
+            assert isinstance(site._server, asyncio.Server)  # noqa: SLF001  # no other way to its sockets
+            for listening in site._server.sockets:  # noqa: SLF001  # see above
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
 
     @asynccontextmanager
     async def socket(self, **options: Any) -> AsyncIterator[Socket]:

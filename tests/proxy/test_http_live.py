@@ -13,7 +13,6 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
-from aiohttp import web
 from yarl import URL
 
 from contracts.changes import Listen
@@ -73,11 +72,7 @@ class SlowSocket:
 @asynccontextmanager
 async def slow_socket(wallet: LiveWallet) -> AsyncIterator[SlowSocket]:
     """The kernel's buffers are small, so that what it does not read is soon the server's."""
-    for site in wallet.runner.sites:
-        assert isinstance(site, web.TCPSite)
-        assert isinstance(site._server, asyncio.Server)  # noqa: SLF001  # no other way to its sockets
-        for listening in site._server.sockets:  # noqa: SLF001  # see above
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+    wallet.use_small_buffers()
     host, port = wallet.url.removeprefix("http://").split(":")
     plain = socket.socket()
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)

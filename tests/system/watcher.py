@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
-import aiohttp
-import orjson
+from ewallet.client import WalletClient
+from ewallet.live_documents import AccountChanged, AccountStands, News
+from tests.system.bank import ACCOUNTS
 
-from tests.system.bank import ACCOUNTS, RETRY_S
+OUTAGE_S_MAX = 60.0
+"""Only to end a test that hangs."""
 
 
 @dataclass
@@ -21,21 +21,24 @@ class Watcher:
     """By account the sequence of the first state."""
     places: dict[str, int] = field(default_factory=dict)
     """By account the last sequence that it was told."""
-    changes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    connections: int = 0
+    changes: dict[str, list[AccountChanged]] = field(default_factory=dict)
+    losses: list[str] = field(default_factory=list)
+    """Why it was cut off, each time."""
     faults: Counter[str] = field(default_factory=Counter)
     reads: asyncio.Event = field(default_factory=asyncio.Event)
     """Cleared: it leaves unread what comes."""
     more: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def run(self, session: aiohttp.ClientSession) -> None:
+    async def run(self) -> None:
         """Watch until cancelled."""
         self.reads.set()
-        while True:
-            with suppress(aiohttp.ClientError, ConnectionError):
-                async with session.ws_connect(f"{self.url}/wallet/subscribe") as websocket:
-                    await self._watch(websocket)
-            await asyncio.sleep(RETRY_S)
+        async with (
+            WalletClient(self.url, timeout_s=OUTAGE_S_MAX) as client,
+            client.subscribe(*ACCOUNTS, on_loss=self.losses.append) as live,
+        ):
+            async for news in live:
+                self._take(news)
+                await self.reads.wait()
 
     async def reach(self, places: dict[str, int]) -> None:
         """Return when it was told of all accounts as far as these sequences."""
@@ -43,25 +46,17 @@ class Watcher:
             self.more.clear()
             await self.more.wait()
 
-    async def _watch(self, websocket: aiohttp.ClientWebSocketResponse) -> None:
-        self.connections += 1
-        asked = {"op": "subscribe", "accounts": ACCOUNTS, "from_sequence": self.places}
-        await websocket.send_str(orjson.dumps(asked).decode())
-        async for message in websocket:
-            if message.type is aiohttp.WSMsgType.TEXT:
-                self._take(orjson.loads(message.data))
-            await self.reads.wait()
-
-    def _take(self, message: dict[str, Any]) -> None:
-        if message["type"] == "error":
-            self.faults[message["code"]] += 1
-            return
-        account_id, sequence = message["account_id"], message["sequence"]
-        self.faults["conflated"] += message["conflated"]
+    def _take(self, news: News) -> None:
+        account_id, sequence = news.account_id, news.sequence
+        self.faults["conflated"] += news.conflated
         self.faults["out of order"] += sequence < self.places.get(account_id, 0)
-        if message["type"] == "change":
-            self.faults["twice"] += sequence == self.places[account_id]
-            self.changes.setdefault(account_id, []).append(message)
+        match news:
+            case AccountChanged():
+                self.faults["twice"] += sequence == self.places[account_id]
+                self.changes.setdefault(account_id, []).append(news)
+            case AccountStands():
+                # A state that its changes don't lead to is the client's way to show a loss.
+                self.faults["state again"] += account_id in self.begun
         self.begun.setdefault(account_id, sequence)
         self.places[account_id] = sequence
         self.more.set()

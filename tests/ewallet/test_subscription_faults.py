@@ -1,0 +1,347 @@
+"""The client's subscription to a WebSocket server that answers each connection from a script."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from ewallet import live_documents, subscription, watched_accounts
+from ewallet.client import WalletClient
+from ewallet.client_faults import NoAnswerError, RefusedError
+from ewallet.live_documents import AccountStands
+from ewallet.subscription import Subscription
+from proxy.core import live_messages
+from proxy.core.live_requests import MESSAGE_ACCOUNTS_MAX
+
+pytestmark = pytest.mark.server
+
+DEADLINE_S = 30.0
+
+Talk = Callable[["Socket"], Awaitable[None]]
+
+
+class Socket:
+    """The server's end of one connection."""
+
+    def __init__(self, websocket: web.WebSocketResponse) -> None:
+        self.websocket = websocket
+
+    async def asked(self) -> dict[str, Any]:
+        message: dict[str, Any] = json.loads(await self.websocket.receive_str())
+        return message
+
+    async def say(self, **message: Any) -> None:
+        await self.websocket.send_str(json.dumps(message))
+
+    async def state(self, sequence: int, balance: str = "0.00", **more: Any) -> None:
+        await self.say(**{**account(sequence, balance), "type": "state", **more})
+
+    async def change(self, sequence: int, balance: str, **more: Any) -> None:
+        fields = {"type": "change", "transaction_id": f"t{sequence}", "direction": "credit"}
+        await self.say(**{**account(sequence, balance), **fields, "amount": "1.00", **more})
+
+    async def refuse(self, code: str) -> None:
+        await self.say(type="error", code=code, title="", detail="Because.", account_id="ann")
+
+    async def stay(self) -> None:
+        """Until the client goes."""
+        await self.websocket.receive()
+
+
+class Server:
+    """Each connection gets the next of its talks or HTTP statuses; the last again and again."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.script: list[Talk | int] = []
+        self.connections = 0
+        self.losses: list[str] = []
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.connections += 1
+        talk = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(talk, int):
+            return web.Response(status=talk)
+        websocket = web.WebSocketResponse()
+        await websocket.prepare(request)
+        await talk(Socket(websocket))
+        await websocket.close()
+        return websocket
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    server = Server()
+    application = web.Application()
+    application.router.add_get("/wallet/subscribe", server.answer)
+    async with TestServer(application, host="127.0.0.1") as running:
+        server.url = str(running.make_url(""))
+        yield server
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[WalletClient]:
+    async with WalletClient(server.url, timeout_s=10) as client:
+        yield client
+
+
+def watch(server: Server, client: WalletClient) -> Subscription:
+    return client.subscribe("ann", on_loss=server.losses.append)
+
+
+def account(sequence: int, balance: str) -> dict[str, Any]:
+    return {
+        "account_id": "ann",
+        "currency": "USD",
+        "balance": balance,
+        "held": "0.00",
+        "available": balance,
+        "overdraft_limit": "0.00",
+        "partition": 0,
+        "sequence": sequence,
+        "at": "2026-01-02T03:04:05.000Z",
+        "conflated": False,
+        "of a newer wallet": True,
+    }
+
+
+async def begin(socket: Socket) -> None:
+    await socket.asked()
+    await socket.state(1)
+    await socket.stay()
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_proxy_that_has_no_room_is_asked_again(
+    server: Server, client: WalletClient, status: int
+) -> None:
+    server.script = [status, status, begin]
+    async with watch(server, client) as live:
+        assert (await anext(live)).sequence == 1
+    assert len(server.losses) == 2
+    assert str(status) in server.losses[0]
+
+
+@pytest.mark.parametrize("status", [200, 400, 403, 404, 426])
+async def test_who_may_not_watch_is_told_at_once(
+    server: Server, client: WalletClient, status: int
+) -> None:
+    server.script = [status]
+    async with watch(server, client) as live:
+        with pytest.raises(RefusedError, match=str(status)):
+            await anext(live)
+    assert (server.connections, server.losses) == (1, [])
+
+
+async def test_who_is_closed_with_a_reason_goes_on_behind_what_it_was_told(
+    server: Server, client: WalletClient
+) -> None:
+    asked = []
+
+    async def cut_off(socket: Socket) -> None:
+        asked.append(await socket.asked())
+        await socket.state(4)
+        await socket.change(7, "1.00")
+        await socket.websocket.close(code=4_008, message=b"too slow")
+
+    async def go_on(socket: Socket) -> None:
+        asked.append(await socket.asked())
+        await socket.change(9, "2.00")
+        await socket.state(9, "2.00")
+        await socket.change(11, "3.00")
+        await socket.stay()
+
+    server.script = [cut_off, go_on]
+    async with watch(server, client) as live:
+        told = [(await anext(live)).sequence for _ in range(4)]
+    assert told == [4, 7, 9, 11]
+    assert asked == [
+        {"op": "subscribe", "accounts": ["ann"], "from_sequence": {}},
+        {"op": "subscribe", "accounts": ["ann"], "from_sequence": {"ann": 7}},
+    ]
+    assert server.losses == [f"{server.url.rstrip('/')} closed the connection: too slow (4008)"]
+
+
+async def test_a_state_is_given_if_it_says_something_new(
+    server: Server, client: WalletClient
+) -> None:
+    async def talk(socket: Socket) -> None:
+        await socket.asked()
+        await socket.state(1, "5.00")
+        await socket.state(2, "5.00")
+        await socket.state(3, "5.00", conflated=True)  # it went up and down meanwhile
+        await socket.change(4, "6.00")
+        await socket.state(5, "6.00")
+        await socket.state(6, "6.00", held="1.00")
+        await socket.state(3, "6.00", held="1.00")  # as if the wallet had gone back
+        await socket.change(7, "7.00")
+        await socket.stay()
+
+    server.script = [talk]
+    async with watch(server, client) as live:
+        told = [(await anext(live)).sequence for _ in range(6)]
+    assert told == [1, 3, 4, 6, 3, 7]
+
+
+async def test_a_message_that_is_no_wallets_is_not_skipped(
+    server: Server, client: WalletClient
+) -> None:
+    """It may have been a change, so it ends with a fault, and who goes on gets what it was."""
+
+    async def talk(socket: Socket) -> None:
+        await socket.asked()
+        await socket.state(1)
+        await socket.say(type="change", account_id="ann")
+        await socket.stay()
+
+    async def go_on(socket: Socket) -> None:
+        assert (await socket.asked())["from_sequence"] == {"ann": 1}
+        await socket.change(2, "1.00")
+        await socket.stay()
+
+    server.script = [talk, go_on]
+    async with watch(server, client) as live:
+        await anext(live)
+        with pytest.raises(NoAnswerError, match="not one of a wallet"):
+            await anext(live)
+        assert (await anext(live)).sequence == 2
+
+
+async def test_a_reader_that_is_not_as_far_yet_is_waited_for(
+    server: Server, client: WalletClient
+) -> None:
+    async def lag(socket: Socket) -> None:
+        await socket.asked()
+        await socket.refuse("sequence_not_reached")
+        await socket.stay()
+
+    async def leave(socket: Socket) -> None:
+        await socket.asked()
+        await socket.state(5)
+
+    async def catch_up(socket: Socket) -> None:
+        assert (await socket.asked())["from_sequence"] == {"ann": 5}
+        await socket.change(6, "1.00")
+        await socket.stay()
+
+    server.script = [leave, lag, lag, catch_up]
+    async with watch(server, client) as live:
+        assert [(await anext(live)).sequence for _ in range(2)] == [5, 6]
+
+
+async def test_a_wallet_that_went_back_is_a_refusal_when_the_time_is_up(server: Server) -> None:
+    """As one that was restored from a backup: it will not get there."""
+
+    async def back(socket: Socket) -> None:
+        await socket.asked()
+        await socket.refuse("sequence_not_reached")
+        await socket.stay()
+
+    async def leave(socket: Socket) -> None:
+        await socket.asked()
+        await socket.state(5)
+
+    server.script = [leave, back]
+    async with (
+        WalletClient(server.url, timeout_s=1.0) as client,
+        watch(server, client) as live,
+    ):
+        await anext(live)
+        with pytest.raises(RefusedError, match="sequence_not_reached"):
+            await anext(live)
+
+
+async def test_a_wallet_that_takes_everybody_and_tells_nobody_is_given_up(server: Server) -> None:
+    async def leave(socket: Socket) -> None:
+        await socket.asked()
+
+    server.script = [leave]
+    async with (
+        WalletClient(server.url, timeout_s=1.0) as client,
+        watch(server, client) as live,
+    ):
+        with pytest.raises(NoAnswerError, match="closed the connection"):
+            await anext(live)
+    assert server.connections > 1
+
+
+async def test_pings_keep_a_quiet_connection(
+    server: Server, client: WalletClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays quiet for longer than silence is borne."""
+    monkeypatch.setattr(subscription, "SILENCE_S", 2.0)
+    clock = asyncio.get_running_loop().time
+
+    async def talk(socket: Socket) -> None:
+        await socket.asked()
+        await socket.state(1)
+        end_s = clock() + 2.5
+        while clock() < end_s:
+            await socket.websocket.ping()
+            with pytest.raises(TimeoutError):  # the answer is aiohttp's to take
+                await socket.websocket.receive(0.1)
+        await socket.change(2, "1.00")
+        await socket.stay()
+
+    server.script = [talk]
+    async with asyncio.timeout(DEADLINE_S), watch(server, client) as live:
+        assert [(await anext(live)).sequence for _ in range(2)] == [1, 2]
+    assert server.losses == []
+
+
+async def test_nothing_of_a_removed_account_is_given(server: Server, client: WalletClient) -> None:
+    """Though the wallet tells of it until it has heard."""
+
+    async def talk(socket: Socket) -> None:
+        await socket.asked()
+        await socket.state(1)
+        assert await socket.asked() == {"op": "unsubscribe", "accounts": ["ann"]}
+        await socket.change(2, "1.00")
+        await socket.refuse("account_not_found")
+        await socket.say(type="unsubscribed", accounts=["ann"])
+        assert (await socket.asked())["accounts"] == ["ann"]
+        await socket.state(3, "2.00")
+        await socket.stay()
+
+    server.script = [talk]
+    async with watch(server, client) as live:
+        await anext(live)
+        await live.remove("ann")
+        await live.add("ann")
+        again = await anext(live)
+    assert isinstance(again, AccountStands)
+    assert again.sequence == 3
+
+
+async def test_it_ends_with_its_block(server: Server, client: WalletClient) -> None:
+    ended = asyncio.Event()
+
+    async def talk(socket: Socket) -> None:
+        await socket.asked()
+        await socket.state(1)
+        assert (await socket.websocket.receive()).type is aiohttp.WSMsgType.CLOSE
+        ended.set()
+
+    server.script = [talk]
+    async with asyncio.timeout(DEADLINE_S):
+        async with watch(server, client) as live:
+            await anext(live)
+        await ended.wait()
+
+
+@pytest.mark.parametrize("name", ["AccountStands", "AccountChanged"])
+def test_news_has_the_fields_that_the_wallet_sends(name: str) -> None:
+    fields = {each.name for each in msgspec.structs.fields(getattr(live_documents, name))}
+    assert fields | {"type"} == set(getattr(live_messages, name).__annotations__)
+
+
+def test_a_message_names_as_many_accounts_as_the_wallet_takes() -> None:
+    assert watched_accounts.MESSAGE_ACCOUNTS_MAX == MESSAGE_ACCOUNTS_MAX
