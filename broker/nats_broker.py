@@ -28,6 +28,7 @@ from broker.nats_streams import (
     stored_message,
 )
 from broker.port import (
+    APPEND_S_MAX,
     BrokerFault,
     Disconnected,
     Following,
@@ -43,8 +44,6 @@ _log = logging.getLogger(__name__)
 
 _API_ASKED_AGAIN_S: Final = 0.5
 """A cluster that chooses a leader drops what it is asked; the new one has to be asked again."""
-_APPEND_TIMEOUT_S: Final = 2.5
-"""Longer than any disk stalls in peace. What became of it is then read, which costs little."""
 _CONNECT_TIMEOUT_S: Final = 10.0
 _RECONNECT_WAIT_S: Final = 0.1
 _OFFER_TIMEOUT_S: Final = 0.5
@@ -84,7 +83,7 @@ class NatsBroker:
         name: str,
         role: str,
         replicas: int = _NO_REPLICAS,
-        append_timeout_s: float = _APPEND_TIMEOUT_S,
+        append_timeout_s: float = APPEND_S_MAX,
     ) -> Self:
         """Connect as a role, whose inbox is its own; raise BrokerFault if that takes too long.
 
