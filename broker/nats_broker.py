@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
@@ -15,7 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from broker import nats_slot_map
-from broker.nats_appends import Appends, stored_revision
+from broker.nats_appends import Appends, elected_ago_s, stored_revision
 from broker.nats_following import NatsFollowing
 from broker.nats_slot_map import EXPECTED_LAST_OF_SUBJECT, provide_slot_map, read_slot_map
 from broker.nats_snapshots import NatsSnapshots
@@ -407,7 +408,8 @@ class NatsBroker:
 
     async def _on_leader_elected(self, message: Msg) -> None:
         stream = message.subject.rpartition(".")[2]
-        self._appends.note_new_leader(journal_subject_of(stream))
+        ago_s = elected_ago_s(message.data, time.time_ns())
+        self._appends.note_new_leader(journal_subject_of(stream), ago_s)
         for following in self._followings:
             if following.stream == stream:
                 following.reset()
