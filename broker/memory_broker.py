@@ -17,6 +17,7 @@ from broker.memory_exchange import Answerer, Asking, Exchange, Handler, Service,
 from broker.memory_following import MemoryFollowing
 from broker.memory_link import Session
 from broker.port import (
+    APPEND_S_MAX,
     AppendUnknown,
     BrokerFault,
     BrokerUnfit,
@@ -37,7 +38,6 @@ from contracts.subjects import (
 
 _log = logging.getLogger(__name__)
 
-_APPEND_TIMEOUT_S: Final = 2.5
 _API_TIMEOUT_S: Final = 5.0
 
 _T = TypeVar("_T")
@@ -132,8 +132,8 @@ class MemoryBroker:
         future: asyncio.Future[int] = loop.create_future()
         timer = None
         if self._server.weather is not None:
-            unknown = AppendUnknown(f"no acknowledgement within {_APPEND_TIMEOUT_S} s")
-            timer = loop.call_later(_APPEND_TIMEOUT_S, self._settle, future, unknown)
+            unknown = AppendUnknown(f"no acknowledgement within {APPEND_S_MAX} s")
+            timer = loop.call_later(APPEND_S_MAX, self._settle, future, unknown)
         self._appends[future] = timer
         settle = partial(down.send, self._settle, future)
         self.session.up.send(self._server.append, subject, data, expected_last_sequence, settle)

@@ -12,6 +12,7 @@ import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from broker.nats_streams import unix_ns
 from broker.port import AppendRefused, AppendUnknown, BrokerFault
 
 EXPECTED_LAST_SEQUENCE: Final = "Nats-Expected-Last-Sequence"
@@ -20,14 +21,24 @@ WRONG_LAST_SEQUENCE_OF_SUBJECT: Final = 10071
 
 _SUCCESSION_S: Final = 0.3
 """What the leader before answered may still be on its way."""
+_NEWS_NS_MAX: Final = 1_000_000_000
+"""Of an election. What seems older was stamped by another clock than ours."""
 
 
 class _Open(NamedTuple):
     """An append in flight."""
 
     subject: str
+    sent_s: float
+    """By the loop's clock."""
     future: asyncio.Future[int]
     timer: asyncio.TimerHandle
+
+
+class _Election(msgspec.Struct):
+    """What a stream's new leader tells everybody."""
+
+    timestamp: str
 
 
 class _Error(msgspec.Struct):
@@ -42,6 +53,7 @@ class _Acknowledgement(msgspec.Struct):
 
 
 _DECODER: Final = msgspec.json.Decoder(_Acknowledgement)
+_ELECTIONS: Final = msgspec.json.Decoder(_Election)
 
 
 class Appends:
@@ -70,7 +82,8 @@ class Appends:
         reply = f"{self._inbox}.{number}"
         future: asyncio.Future[int] = self._loop.create_future()
         timer = self._loop.call_later(self._timeout_s, self._time_out, number)
-        self._open[number] = _Open(subject, future, timer)  # an answer may come while it is sent
+        # Now, because an answer may come while it is sent.
+        self._open[number] = _Open(subject, self._loop.time(), future, timer)
         try:
             await self._client.publish(subject, data, reply=reply, headers=headers)
         except BaseException:
@@ -79,10 +92,14 @@ class Appends:
             raise
         return future
 
-    def note_new_leader(self, subject: str) -> None:
-        """Another server takes appends now: those in flight are answered soon or never."""
+    def note_new_leader(self, subject: str, elected_ago_s: float) -> None:
+        """Another server takes appends: those sent before its election are answered soon or never.
+
+        Those sent since may have reached it before the news came here, and keep their time.
+        """
+        elected_s = self._loop.time() - elected_ago_s
         for number, each in self._open.items():
-            if each.subject == subject:
+            if each.subject == subject and each.sent_s < elected_s:
                 each.timer.cancel()
                 timer = self._loop.call_later(_SUCCESSION_S, self._lose, number)
                 self._open[number] = each._replace(timer=timer)
@@ -114,6 +131,18 @@ class Appends:
             future.set_result(outcome)
         else:
             future.set_exception(outcome)
+
+
+def elected_ago_s(news: bytes, now_ns: int) -> float:
+    """How long ago a new leader's news was sent, by its clock and ours.
+
+    Clocks that differ cost time and nothing else: an append waits longer, or is given up sooner.
+    """
+    try:
+        ago_ns = now_ns - unix_ns(_ELECTIONS.decode(news).timestamp)
+    except ValueError:  # msgspec's are some too
+        return 0.0
+    return ago_ns / 1e9 if 0 <= ago_ns <= _NEWS_NS_MAX else 0.0
 
 
 def stored_revision(subject: str, answer: bytes) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
@@ -15,7 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from broker import nats_slot_map
-from broker.nats_appends import Appends, stored_revision
+from broker.nats_appends import Appends, elected_ago_s, stored_revision
 from broker.nats_following import NatsFollowing
 from broker.nats_slot_map import EXPECTED_LAST_OF_SUBJECT, provide_slot_map, read_slot_map
 from broker.nats_snapshots import NatsSnapshots
@@ -29,6 +30,7 @@ from broker.nats_streams import (
 )
 from broker.nats_subscription import NatsSubscription
 from broker.port import (
+    APPEND_S_MAX,
     BrokerFault,
     Disconnected,
     Following,
@@ -45,8 +47,6 @@ _log = logging.getLogger(__name__)
 
 _API_ASKED_AGAIN_S: Final = 0.5
 """A cluster that chooses a leader drops what it is asked; the new one has to be asked again."""
-_APPEND_TIMEOUT_S: Final = 2.5
-"""Longer than any disk stalls in peace. What became of it is then read, which costs little."""
 _CONNECT_TIMEOUT_S: Final = 10.0
 _RECONNECT_WAIT_S: Final = 0.1
 _OFFER_TIMEOUT_S: Final = 0.5
@@ -86,7 +86,7 @@ class NatsBroker:
         name: str,
         role: str,
         replicas: int = _NO_REPLICAS,
-        append_timeout_s: float = _APPEND_TIMEOUT_S,
+        append_timeout_s: float = APPEND_S_MAX,
     ) -> Self:
         """Connect as a role, whose inbox is its own; raise BrokerFault if that takes too long.
 
@@ -413,7 +413,8 @@ class NatsBroker:
 
     async def _on_leader_elected(self, message: Msg) -> None:
         stream = message.subject.rpartition(".")[2]
-        self._appends.note_new_leader(journal_subject_of(stream))
+        ago_s = elected_ago_s(message.data, time.time_ns())
+        self._appends.note_new_leader(journal_subject_of(stream), ago_s)
         for following in self._followings:
             if following.stream == stream:
                 following.reset()

@@ -2,15 +2,19 @@
 
 A server whose files were damaged may start without some of what it had stored, get only the newer
 messages back from the others, and call itself healthy; should it lead the stream one day, whoever
-copies from it lacks them too. Only its monitoring address tells. A journal is never shortened, so
-its copy is whole exactly if it begins at 1 and has no gaps.
+copies from it lacks them too. Only its monitoring address tells.
+
+A journal is never shortened. So a copy is whole if it begins at 1, has no gaps, and reaches as far
+as any copy was ever seen to reach. One that is behind may be about to catch up; one that has not
+moved for a round, though its server knows a leader, was cut. What all servers lost before they
+were asked for the first time can't be seen here: witnesses and snapshots tell of that.
 """
 
 import asyncio
 import http.client
 import logging
-import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -25,13 +29,17 @@ _TIMEOUT_S: Final = 2.0
 
 class _State(msgspec.Struct):
     messages: int
-    first_seq: int
     last_seq: int
+
+
+class _Cluster(msgspec.Struct):
+    leader: str = ""
 
 
 class _Stream(msgspec.Struct):
     name: str
     state: _State
+    cluster: _Cluster | None = None
 
 
 class _Account(msgspec.Struct):
@@ -40,6 +48,15 @@ class _Account(msgspec.Struct):
 
 class _Jsz(msgspec.Struct):
     account_details: list[_Account] = []
+
+
+class Copy(msgspec.Struct, frozen=True):
+    """What a server says of its copy of a journal."""
+
+    messages: int
+    last_sequence: int
+    has_leader: bool = True
+    """As far as this server knows: without one, nobody brings it what it lacks."""
 
 
 class Lack(msgspec.Struct, frozen=True):
@@ -60,38 +77,92 @@ class Lack(msgspec.Struct, frozen=True):
         )
 
 
+class Comparison:
+    """Holds what all servers say of their copies against each other, round by round. Pure."""
+
+    def __init__(self) -> None:
+        self._reached: dict[str, int] = {}
+        """By stream, the last sequence that any copy ever had."""
+        self._behind: dict[tuple[str, str], int] = {}
+        """By server and stream, where copies ended in the last round that were behind then."""
+        self._cut: set[tuple[str, str]] = set()
+        """The copies that are known to lack their end."""
+
+    def lacks(self, told: Mapping[str, Mapping[str, Copy]]) -> list[Lack]:
+        """What the copies lack that were told of in this round, by server and stream."""
+        behind_before, self._behind = self._behind, {}
+        found = []
+        for url, copies in told.items():
+            for stream, copy in copies.items():
+                end = self._missing_at_end((url, stream), copy, behind_before)
+                if missing := copy.last_sequence - copy.messages + end:
+                    found.append(Lack(url, stream, missing))
+        for copies in told.values():
+            for stream, copy in copies.items():
+                self._reached[stream] = max(self._reached.get(stream, 0), copy.last_sequence)
+        return found
+
+    def _missing_at_end(
+        self, key: tuple[str, str], copy: Copy, behind_before: Mapping[tuple[str, str], int]
+    ) -> int:
+        """Compared with the rounds before: in this one, others may only have been asked later."""
+        missing = self._reached.get(key[1], 0) - copy.last_sequence
+        if missing <= 0:
+            self._cut.discard(key)
+            return 0
+        if copy.has_leader:
+            self._behind[key] = copy.last_sequence
+            if behind_before.get(key) == copy.last_sequence:
+                self._cut.add(key)
+        return missing if key in self._cut else 0
+
+
 async def watch_copies(monitor_urls: str) -> None:
     """Ask each of the monitoring addresses (separated by commas) for ever, and log what is lost.
 
-    Each lack is told once, and its end. A server that does not answer keeps what was known of it.
+    Each lack is told once, and its end. A server that does not answer, or does not tell of a
+    journal, keeps what was known of it.
     """
-    known: dict[str, list[Lack]] = {url.strip(): [] for url in monitor_urls.split(",")}
+    urls = [url.strip() for url in monitor_urls.split(",")]
+    comparison, known = Comparison(), dict[tuple[str, str], Lack]()
     while True:
-        for url, before in known.items():
-            try:
-                known[url] = await lacks(url)
-            except (OSError, urllib.error.URLError, msgspec.DecodeError) as error:
-                _log.debug("%s does not tell of its copies: %s", url, error)
-                continue
-            streams = {lack.stream for lack in before}
-            for lack in known[url]:
-                if lack.stream not in streams:
-                    _log.error("%s", lack)
-            if before and not known[url]:
-                _log.warning("the server at %s holds every journal whole again", url)
+        told = {url: await _told_by(url) for url in urls}
+        lacks = {(lack.monitor_url, lack.stream): lack for lack in comparison.lacks(told)}
+        for key in lacks.keys() - known.keys():
+            _log.error("%s", lacks[key])
+        heard = {(url, stream) for url, copies in told.items() for stream in copies}
+        still = {key: lack for key, lack in known.items() if key not in heard} | lacks
+        for url in {url for url, _ in known} - {url for url, _ in still}:
+            _log.warning("the server at %s holds every journal whole again", url)
+        known = still
         await asyncio.sleep(_ASKED_AGAIN_S)
 
 
-async def lacks(monitor_url: str) -> list[Lack]:
-    """What a server's journals lack. Raise OSError, or DecodeError if it is none of nats-server."""
+async def _told_by(monitor_url: str) -> Mapping[str, Copy]:
+    """A server's copies; none if it does not tell."""
+    try:
+        return await copies_at(monitor_url)
+    except (OSError, msgspec.DecodeError) as error:
+        _log.debug("%s does not tell of its copies: %s", monitor_url, error)
+        return {}
+
+
+async def copies_at(monitor_url: str) -> dict[str, Copy]:
+    """A server's copies of journals, by stream.
+
+    Raise OSError, or DecodeError if it is none of nats-server.
+    """
     body = await asyncio.to_thread(_fetch, f"{monitor_url.rstrip('/')}/jsz?accounts=1&streams=1")
-    found = []
-    for account in msgspec.json.decode(body, type=_Jsz).account_details:
-        for stream in account.stream_detail:
-            missing = stream.state.last_seq - stream.state.messages
-            if stream.name.startswith(JOURNAL_STREAM_PREFIX) and missing:
-                found.append(Lack(monitor_url, stream.name, missing))
-    return found
+    return {
+        stream.name: Copy(
+            stream.state.messages,
+            stream.state.last_seq,
+            has_leader=stream.cluster is None or bool(stream.cluster.leader),
+        )
+        for account in msgspec.json.decode(body, type=_Jsz).account_details
+        for stream in account.stream_detail
+        if stream.name.startswith(JOURNAL_STREAM_PREFIX)
+    }
 
 
 def _fetch(url: str) -> bytes:

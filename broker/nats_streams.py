@@ -217,10 +217,10 @@ def stored_message(answer: dict[str, Any], what: str) -> StoredMessage | None:
         raise BrokerFault(f"{what}: {error.get('description')}")
     message = answer["message"]
     data = base64.b64decode(message.get("data", ""))
-    return StoredMessage(message["seq"], _unix_ns(message["time"]), message["subject"], data)
+    return StoredMessage(message["seq"], unix_ns(message["time"]), message["subject"], data)
 
 
-def _unix_ns(rfc3339: str) -> int:
+def unix_ns(rfc3339: str) -> int:
     """Unix ns of the server's "2026-01-02T03:04:05.123456789Z"; datetime stops at µs."""
     whole, _, fraction = rfc3339.removesuffix("Z").partition(".")
     seconds = dt.datetime.fromisoformat(f"{whole}+00:00").timestamp()

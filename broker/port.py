@@ -12,11 +12,14 @@ BrokerFault
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
 
 from contracts.partitioning import SlotMap
+
+APPEND_S_MAX: Final = 2.5
+"""Longer than any disk stalls in peace. What became of an append is then read: it costs little."""
 
 
 class BrokerFault(Exception):
@@ -120,8 +123,9 @@ class Broker(Protocol):
     ) -> asyncio.Future[int]:
         """Send to a stream now; the future gives the stream sequence once it is durable.
 
-        Calls are sent in their order. The future raises AppendRefused or AppendUnknown; the
-        call itself raises Disconnected.
+        Calls are sent in their order. The future raises AppendRefused or AppendUnknown, this
+        APPEND_S_MAX later at the latest unless the connection was made for patience; the call
+        itself raises Disconnected.
         """
         ...
 

@@ -40,8 +40,9 @@ class JournalReading:
         """Of the frame before the head."""
         self.frames = 0
         """That count, before the head."""
+        self.end = end
+        """Stream sequence beyond which nothing is read."""
         self._broker = broker
-        self._end = end
         self._chunk_bytes = chunk_bytes
         self._read: StoredMessage | None = None
         self._ahead: deque[StoredMessage] = deque()
@@ -62,7 +63,7 @@ class JournalReading:
                 self.head = Link(link.tip, link.frame, message.data, message.sequence)
 
     def _is_at_end(self) -> bool:
-        return (0 if self._read is None else self._read.sequence) >= self._end
+        return (0 if self._read is None else self._read.sequence) >= self.end
 
     async def _read_ahead(self) -> None:
         """Read a chunk, one message at least."""
@@ -76,7 +77,7 @@ class JournalReading:
         except TimeoutError:
             raise Unfit(
                 f"{party_title(self.party)}: nothing came from its journal for {_SILENCE_S:g} s,"
-                f" and it should reach stream sequence {self._end}. Look at the NATS servers, and"
+                f" and it should reach stream sequence {self.end}. Look at the NATS servers, and"
                 " take the backup again."
             ) from None
         finally:
@@ -84,7 +85,7 @@ class JournalReading:
 
     def _take(self, messages: list[StoredMessage]) -> int:
         """Keep what is not beyond the end; give its bytes."""
-        kept = [message for message in messages if message.sequence <= self._end]
+        kept = [message for message in messages if message.sequence <= self.end]
         self._ahead.extend(kept)
         self._read = kept[-1] if kept else self._read
         return sum(len(message.data) for message in kept)
@@ -108,6 +109,8 @@ async def take_backup(broker: Broker, slots: SlotMap, sink: BackupWriter) -> End
     # In two rounds: what the first saw follows from nothing that the second did not see.
     before = {party: await last_sequence(broker, party) for party in numbers}
     readings = await read_journals(broker, numbers)
+    for reading in readings:
+        _check_not_shorter(reading, before[reading.party])
     cut = Cut()
     try:
         async for party, link in weave(readings, cut):
@@ -125,6 +128,15 @@ async def take_backup(broker: Broker, slots: SlotMap, sink: BackupWriter) -> End
 async def last_sequence(broker: Broker, party: int) -> int:
     """Of a journal's stream; 0 while it is empty. Raise BrokerFault."""
     return (await broker.stream_state(journal_stream(party))).last_sequence
+
+
+def _check_not_shorter(reading: JournalReading, before: int) -> None:
+    """A journal only ever grows. Raise Unfit."""
+    if reading.end < before:
+        raise _contradicted(
+            f"{party_title(reading.party)} reached stream sequence {before}, and a moment later"
+            f" only {reading.end}"
+        )
 
 
 def _check_reach(reading: JournalReading, before: int, cut: Cut) -> None:

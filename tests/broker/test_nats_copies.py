@@ -1,4 +1,4 @@
-"""A server that lost messages in the middle of a journal, and is content, is found out."""
+"""A server that lost messages of a journal, and is content, is found out."""
 
 import asyncio
 import subprocess
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from broker import nats_copies
 from broker.nats_broker import NatsBroker
-from broker.nats_copies import Lack, lacks
+from broker.nats_copies import Comparison, Copy, Lack, copies_at, watch_copies
 from broker.port import BrokerFault, BrokerUnfit, Following
 from contracts.subjects import journal_stream
 from ewallet.nats_binary import find_nats_server
@@ -63,7 +64,8 @@ async def test_nothing_behind_lost_messages_is_read_and_the_loss_is_told(
     )
     with server(store) as (url, monitor_url):
         broker = await connected(url)
-        assert await lacks(monitor_url) == [Lack(monitor_url, journal_stream(0), 1)]
+        told = {monitor_url: await copies_at(monitor_url)}
+        assert Comparison().lacks(told) == [Lack(monitor_url, journal_stream(0), 1)]
         following = await broker.follow(journal_stream(0), after=None)
         read: list[int] = []
         with pytest.raises(BrokerUnfit, match=f"messages {lost} to {lost} of EVT_0"):
@@ -80,7 +82,9 @@ async def test_a_whole_journal_lacks_nothing(
     await asyncio.to_thread(write_journal, store, 0, FRAMES)
     with server(store) as (url, monitor_url):
         broker = await connected(url)
-        assert await lacks(monitor_url) == []
+        told = {monitor_url: await copies_at(monitor_url)}
+        assert told == {monitor_url: {journal_stream(0): Copy(3, 3)}}
+        assert Comparison().lacks(told) == []
         await broker.close()
 
 
@@ -95,4 +99,104 @@ async def test_a_server_that_dies_while_it_answers_is_one_that_does_not_answer()
     async with server:
         host, port = server.sockets[0].getsockname()
         with pytest.raises(OSError, match="IncompleteRead"):
-            await lacks(f"http://{host}:{port}")
+            await copies_at(f"http://{host}:{port}")
+
+
+async def test_a_copy_that_was_cut_at_its_end_is_named(
+    tmp_path: Path,
+    write_journal: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As after a cut file, while nothing is appended that would show a gap."""
+    stores = [tmp_path / name / "store" for name in ("whole", "cut")]
+    for store, frames in zip(stores, (FRAMES, FRAMES[:-1]), strict=True):
+        store.parent.mkdir()
+        await asyncio.to_thread(write_journal, store, 0, frames)
+    monkeypatch.setattr(nats_copies, "_ASKED_AGAIN_S", 0.05)
+    with server(stores[0]) as (_, whole), server(stores[1]) as (_, cut):
+        watching = asyncio.create_task(watch_copies(f"{whole},{cut}"))
+        async with asyncio.timeout(DEADLINE_S):
+            while not caplog.records:  # noqa: ASYNC110  # a log has no event
+                await asyncio.sleep(0.01)
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    assert [record.getMessage() for record in caplog.records] == [
+        str(Lack(cut, journal_stream(0), 1))
+    ]
+
+
+# --- what rounds of answers say, by server: (messages, last sequence) ---
+
+Round = dict[str, tuple[int, int] | None]
+
+WHOLE_OR_NOT: list[tuple[str, list[Round], list[dict[str, int]]]] = [
+    (
+        "a copy in the middle of growing is not behind",
+        [{"a": (5, 5), "b": (7, 7)}, {"a": (9, 9), "b": (11, 11)}, {"a": (11, 11), "b": (11, 11)}],
+        [{}, {}, {}],
+    ),
+    (
+        "what others say a moment later is no lack",
+        [{"a": (5, 5), "b": (7, 7)}, {"a": (7, 7), "b": (7, 7)}],
+        [{}, {}],
+    ),
+    (
+        "a cut copy is named in the second round in which it is behind, until it is whole",
+        [
+            {"a": (5, 5), "b": (7, 7)},
+            {"a": (5, 5), "b": (7, 7)},
+            {"a": (5, 5), "b": (7, 7)},
+            {"a": (6, 6), "b": (8, 8)},
+            {"a": (8, 8), "b": (8, 8)},
+        ],
+        [{}, {}, {"a": 2}, {"a": 1}, {}],
+    ),
+    (
+        "a copy that is copied back is behind, and on its way",
+        [{"a": (0, 0), "b": (9, 9)}, {"a": (3, 3), "b": (9, 9)}, {"a": (6, 6), "b": (9, 9)}],
+        [{}, {}, {}],
+    ),
+    (
+        "a server that was silent in between is given time anew",
+        [
+            {"a": (5, 5), "b": (7, 7)},
+            {"a": (5, 5), "b": (7, 7)},
+            {"a": None, "b": (9, 9)},
+            {"a": (5, 5), "b": (9, 9)},
+            {"a": (9, 9), "b": (9, 9)},
+        ],
+        [{}, {}, {}, {}, {}],
+    ),
+    (
+        "all copies are cut, which was seen otherwise before",
+        [{"a": (9, 9), "b": (9, 9)}, {"a": (7, 7), "b": (7, 7)}, {"a": (7, 7), "b": (7, 7)}],
+        [{}, {}, {"a": 2, "b": 2}],
+    ),
+    (
+        "a gap and a cut add up",
+        [{"a": (4, 5), "b": (7, 7)}] * 3,
+        [{"a": 1}, {"a": 1}, {"a": 3}],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "missing"),
+    [case[1:] for case in WHOLE_OR_NOT],
+    ids=[case[0] for case in WHOLE_OR_NOT],
+)
+def test_a_copy_is_whole_if_it_begins_at_1_has_no_gap_and_reaches_as_far_as_any(
+    rounds: list[Round], missing: list[dict[str, int]]
+) -> None:
+    comparison = Comparison()
+    for copies, expected in zip(rounds, missing, strict=True):
+        told = {url: {"EVT_0": Copy(*copy)} for url, copy in copies.items() if copy is not None}
+        found = comparison.lacks(told)
+        assert {lack.monitor_url: lack.missing for lack in found} == expected
+
+
+def test_a_copy_is_not_called_cut_while_nobody_leads() -> None:
+    comparison = Comparison()
+    told = {"a": {"EVT_0": Copy(5, 5, has_leader=False)}, "b": {"EVT_0": Copy(7, 7)}}
+    assert [comparison.lacks(told) for _ in range(4)] == [[], [], [], []]

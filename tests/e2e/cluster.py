@@ -229,6 +229,7 @@ class Cluster:
 
     def restore(self, file: Path) -> None:
         """Make volumes without data into those of a backup; only the NATS servers run then."""
+        self._compose(*("up", "--wait", "--no-build", "--quiet-pull", *NATS), timeout_s=START_S_MAX)
         file.chmod(0o644)  # another user reads it there
         mounted = ("--volume", f"{file}:/backup:ro")
         self._compose(

@@ -25,7 +25,7 @@ class Cost:
     unknown: int = 0
     """Transfers of which at least one request ended without saying what became of it."""
     resolved: int = 0
-    """Those whose client knows by now: it repeated, or asked for the record."""
+    """Those whose client knows by now, as it sent them again, and whose record says the same."""
     longest_s: float = 0.0
     """The longest that a client waited for a transfer's outcome, repeats included."""
     longest_read_s: float = 0.0

@@ -27,6 +27,9 @@ UNDONE: Final = frozenset({"hold_expired", "coordination_timed_out", "cancelled"
 NOT_SENT: Final = frozenset({"503", "ClientConnectorError"})
 """How a request ends that certainly did nothing."""
 
+Name = tuple[str, str]
+"""Payer and transaction id."""
+
 _now_s = time.monotonic
 
 
@@ -36,7 +39,7 @@ class PacedBank(Bank):
 
     ways: tuple[str, ...] = WAYS
     pause_s: float = PAUSE_S
-    sent: dict[tuple[str, str], tuple[dict[str, Any], str]] = field(default_factory=dict)
+    sent: dict[Name, tuple[dict[str, Any], str]] = field(default_factory=dict)
     """Each transfer as it was sent: its body and its way."""
     loads: int = 0
     history: History = field(default_factory=History)
@@ -44,6 +47,10 @@ class PacedBank(Bank):
     """Of the present load."""
     left: list[Transfer] = field(default_factory=list)
     """Transfers of the present load whose clients went away without knowing the outcome."""
+    unsure: set[Name] = field(default_factory=set)
+    """Transfers of the present load of which a request ended without saying what became of it."""
+    verified: set[Name] = field(default_factory=set)
+    """Transfers of the present load whose record was seen to say what their client was told."""
     partitions: dict[str, int] = field(default_factory=dict)
     """Of each account that was ever read."""
     known: dict[int, int] = field(default_factory=dict)
@@ -56,10 +63,12 @@ class PacedBank(Bank):
         self.cost = Cost()
         self.errors = self.cost.errors
         self.left = []
+        self.unsure = set()
+        self.verified = set()
         self.is_over = False
         self.more = asyncio.Event()  # each test has a loop of its own
 
-    def told_in_this_load(self) -> set[tuple[str, str]]:
+    def told_in_this_load(self) -> set[Name]:
         """The payers and transaction ids whose outcome is known."""
         return {name for name in self.told if name[1].startswith(f"{self.prefix}-")}
 
@@ -97,7 +106,6 @@ class PacedBank(Bank):
         )
         self.history.transfers[transfer.name] = transfer
         self.sent[transfer.name] = body, way
-        was_unknown = False
         while True:
             outcome = await self._attempt(session, body, way)
             if isinstance(outcome, dict):
@@ -105,15 +113,16 @@ class PacedBank(Bank):
             self.errors[outcome] += 1
             if outcome in NOT_SENT:
                 self.cost.failed += 1
-            elif not was_unknown:
-                was_unknown = True
+            elif transfer.name not in self.unsure:
+                self.unsure.add(transfer.name)
                 self.cost.unknown += 1
-            if was_unknown and chance.random() < LEAVING:
+            if transfer.name in self.unsure and chance.random() < LEAVING:
                 self.left.append(transfer)
                 return None
             await asyncio.sleep(RETRY_S)
-        self._note(transfer, outcome)
-        self.cost.resolved += was_unknown
+        self.note(transfer, outcome)
+        self.cost.longest_s = max(self.cost.longest_s, transfer.at.told_s - transfer.at.asked_s)
+        self.cost.failed += outcome.get("code") in UNDONE
         return outcome
 
     async def _attempt(
@@ -133,10 +142,9 @@ class PacedBank(Bank):
         except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
             return type(error).__name__
 
-    def _note(self, transfer: Transfer, outcome: dict[str, Any]) -> None:
+    def note(self, transfer: Transfer, outcome: dict[str, Any]) -> None:
         """Write down what a client was told, and that it was told now."""
         transfer.at = Interval(transfer.at.asked_s, _now_s())
-        self.cost.longest_s = max(self.cost.longest_s, transfer.at.told_s - transfer.at.asked_s)
         if outcome["http"] == 201:
             transfer.told = Told(
                 is_accepted=True,
@@ -147,7 +155,6 @@ class PacedBank(Bank):
             self._learn(outcome["partition"], outcome["sequence"])
         else:
             transfer.told = Told(is_accepted=False, reason=outcome["code"])
-            self.cost.failed += outcome["code"] in UNDONE
 
     async def repeat(
         self, session: aiohttp.ClientSession, body: dict[str, Any], way: str

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import aiohttp
@@ -18,8 +19,8 @@ Report = Callable[[str, PacedBank], None]
 
 STALL_S_MAX = 120.0
 """Only to end a test that hangs; how long stalls are is printed at the end."""
-OUTAGE_S = 20.0
-"""Longer than a broker without a majority takes to notice it."""
+UNNOTICED = ("writer-1", "writer-2", "reader-1", "reader-2")
+"""Those whose death no client sees as an error."""
 
 
 @pytest.mark.parametrize("victim", SERVICES)
@@ -30,6 +31,8 @@ async def test_kill_9_of_any_process_loses_and_doubles_nothing(
         await asyncio.to_thread(cluster.kill_process, victim)
         await load.settle()
     report(f"kill -9 {victim}", books)
+    if victim in UNNOTICED:
+        assert not books.errors, "another one is there: latency, not errors"
     cluster.await_healthy()
     await check(session, books)
 
@@ -64,9 +67,9 @@ async def test_without_a_majority_writes_are_refused_and_reads_go_on(
 ) -> None:
     async with asyncio.timeout(2 * STALL_S_MAX), loaded(books, session) as load:
         await asyncio.to_thread(cluster.stop_hard, *NATS[:2])
-        await asyncio.sleep(OUTAGE_S)
-        refused = await asyncio.gather(*(attempt(session, cluster.url, n) for n in range(20)))
-        assert [answer["code"] for answer in refused] == ["unavailable"] * 20
+        refused = await asyncio.gather(
+            *(until_refused(session, cluster.url, number) for number in range(len(ACCOUNTS)))
+        )
         for account in ACCOUNTS:
             await get(session, f"{cluster.url}/wallet/accounts/{account}")
         await asyncio.to_thread(cluster.start, *NATS[:2])
@@ -76,26 +79,35 @@ async def test_without_a_majority_writes_are_refused_and_reads_go_on(
     assert set(books.errors) <= {"202", "503", "GET 409"}
     cluster.await_healthy()
     await check(session, books)
-    for number in range(20):
-        path = f"/wallet/accounts/{ACCOUNTS[number]}/transfers/refused-{number}"
+    for payer, transaction_id in zip(ACCOUNTS, refused, strict=True):
+        path = f"/wallet/accounts/{payer}/transfers/{transaction_id}"
         async with session.get(f"{cluster.url}{path}") as response:
             assert response.status == 404, "a 503 says that nothing was sent"
 
 
-async def attempt(session: aiohttp.ClientSession, url: str, number: int) -> dict[str, Any]:
-    """Try a transfer of each payer that must be refused with 503."""
-    body = {
-        "from_account_id": ACCOUNTS[number],
-        "to_account_id": ACCOUNTS[number - 1],
-        "amount": "1.00",
-        "currency": "USD",
-        "transaction_id": f"refused-{number}",
-    }
-    async with session.post(f"{url}/wallet/transfer", json=body) as response:
-        assert response.status == 503, await response.text()
-        assert response.headers["Retry-After"] == "1"
-        problem: dict[str, Any] = await response.json(content_type=None)
-        return problem
+async def until_refused(session: aiohttp.ClientSession, url: str, number: int) -> str:
+    """Try transfers of a payer until one is refused because nobody takes it; give its id.
+
+    Before that their outcome may stay unknown: who leads a stream needs some time to notice that it
+    leads nobody. Nobody has so much money, so none of them moves any, whatever becomes of it.
+    """
+    for attempt in count():
+        body = {
+            "from_account_id": ACCOUNTS[number],
+            "to_account_id": ACCOUNTS[number - 1],
+            "amount": "1000000.00",
+            "currency": "USD",
+            "transaction_id": f"refused-{number}-{attempt}",
+        }
+        async with session.post(f"{url}/wallet/transfer", json=body) as response:
+            answer: dict[str, Any] = await response.json(content_type=None)
+            if response.status == 202:
+                continue
+            assert response.status == 503, answer
+            assert response.headers["Retry-After"] == "1"
+            assert answer["code"] == "unavailable"
+            return str(body["transaction_id"])
+    raise AssertionError("there is always another attempt")
 
 
 async def test_data_survives_down_and_up(

@@ -1,14 +1,16 @@
 """Backups of journals on a server, and restores into servers: whole, once, into empty ones."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from broker.memory_broker import MemoryBroker
 from broker.nats_broker import NatsBroker
-from broker.port import Broker, BrokerFault, BrokerUnfit, Disconnected
+from broker.port import Broker, BrokerFault, BrokerUnfit, Disconnected, StreamState
 from contracts.parties import COORDINATOR, parties
 from contracts.partitioning import SlotMap
 from contracts.subjects import journal_stream, journal_subject
@@ -119,6 +121,28 @@ async def test_journals_that_contradict_each_other_give_no_backup(
     broker = await memory()
     await _store(broker, [frame for frame in world.written if frame not in lost])
     with pytest.raises(Unfit, match="contradict each other"):
+        await _taken(broker, tmp_path / "a.backup")
+
+
+async def test_a_journal_that_gets_shorter_while_its_end_is_asked_for_is_never_backed_up(
+    memory: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the server that led it answers first, and then one whose copy was cut."""
+    world = history(1)
+    broker = await memory()
+    assert isinstance(broker, MemoryBroker)
+    await _store(broker, world.written)
+    asked, stream_state = Counter[str](), broker.stream_state
+
+    async def answered(stream: str) -> StreamState:
+        asked[stream] += 1
+        state = await stream_state(stream)
+        if stream == journal_stream(PARTITIONS - 1) and asked[stream] == 1:
+            broker._server.lose_tail(stream, 1)  # noqa: SLF001  # a fault of the server
+        return state
+
+    monkeypatch.setattr(broker, "stream_state", answered)
+    with pytest.raises(Unfit, match=f"artition {PARTITIONS - 1} reached stream sequence"):
         await _taken(broker, tmp_path / "a.backup")
 
 

@@ -1,132 +1,38 @@
 """Several whole writers on one broker in memory: who leads, and what happens when one goes."""
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
-from itertools import count
+from collections.abc import Callable
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
 
-from broker.memory_broker import MemoryBroker, MemoryServer
-from broker.port import AppendRefused, NoResponse
-from contracts.commands import OpenAccount
-from contracts.frames import COMMAND_FRAME, CommandFrame
-from contracts.parties import parties
-from contracts.partitioning import SlotMap
-from contracts.subjects import (
-    LEASES_STREAM,
-    command_subject,
-    journal_subject,
-    leader_subject,
-    lease_subject,
-)
-from runtime.settings import ServiceSettings
-from writer.bootstrap import Writers, make_writers
-from writer.config import SNAPSHOT_RULE_DEFAULT, SnapshotRule
-from writer.core.idempotency import FINGERPRINT_KEY_BYTES
+from broker.port import APPEND_S_MAX, AppendRefused, AppendUnknown, BrokerFault, NoResponse
+from contracts.subjects import journal_subject, leader_subject, lease_subject
+from tests.writer.running import ALL, LEADER_SUBJECTS, Wallet, in_virtual_time
+from writer.config import SnapshotRule
 from writer.service.leading import Mandate
 from writer.service.snapshots import SNAPSHOTS_KEPT
 
-DEADLINE_S = 10.0
-PARTITIONS = 3
-ALL = parties(PARTITIONS)
 
+async def lose_first_claim(
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch, loser: str, *, to: str
+) -> None:
+    """Return when a writer's first claim came a moment after another one's."""
+    connection, is_lost = wallet.connections[loser], asyncio.Event()
+    put = connection.put
 
-class Wallet:
-    """The writers that run, by name."""
+    async def late(subject: str, data: bytes, **options: Any) -> int:
+        is_claim = subject in LEADER_SUBJECTS and data == loser.encode()
+        if not is_claim or is_lost.is_set():
+            return await put(subject, data, **options)
+        await wallet.client.put(subject, to.encode())
+        is_lost.set()
+        return await put(subject, data, **options)
 
-    def __init__(self, folder: Path) -> None:
-        times = count(1_700_000_000_000_000_000)
-        self.server = MemoryServer(lambda: next(times))
-        self.running: dict[str, Writers] = {}
-        self.connections: dict[str, MemoryBroker] = {}
-        self.client = self.server.connect()
-        self.snapshot_rule = SNAPSHOT_RULE_DEFAULT
-        self._slots = SlotMap.even(PARTITIONS)
-        self._names = count(1)
-        self._folder = folder
-        self._chance = Random(7)
-
-    @asynccontextmanager
-    async def writer(self, name: str) -> AsyncIterator[Writers]:
-        """A writer of all parties."""
-        connection = self.connections[name] = self.server.connect()
-        await connection.provide_streams(PARTITIONS)
-        slots = await connection.provide_slot_map(self._slots)
-        settings = ServiceSettings("", "", PARTITIONS, self._folder / name)
-        with ExitStack() as stack:
-            writers = make_writers(
-                connection,
-                settings,
-                slots,
-                name,
-                stack,
-                led=ALL,
-                snapshot_rule=self.snapshot_rule,
-                fresh_key=lambda: self._chance.randbytes(FINGERPRINT_KEY_BYTES),
-            )
-            tasks = [asyncio.create_task(work) for work in writers.works()]
-            self.running[name] = writers
-            try:
-                yield writers
-            finally:
-                self.running.pop(name, None)
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def open_account(self, partition: int) -> None:
-        """Send a command that the partition's journal gets an event of."""
-        numbered = ((number, f"account-{number}") for number in self._names)
-        here = (each for each in numbered if self._slots.partition_of(each[1]) == partition)
-        number, account_id = next(here)
-        frame = CommandFrame("proxy", number, [OpenAccount(account_id, "USD", 0)])
-        await self.client.publish(command_subject(partition), COMMAND_FRAME.encode(frame))
-
-    def epochs(self) -> dict[int, int]:
-        """Of the newest reign of each party that reigns."""
-        return {
-            writer.party: writer.epoch
-            for writers in self.running.values()
-            for writer in writers.all
-            if writer.reigning.is_set()
-        }
-
-    def records(self) -> dict[str, bytes]:
-        """The last value of each key of the bucket."""
-        stored = self.server.streams[LEASES_STREAM].messages
-        return {message.subject: message.data for message in stored}
-
-    def named(self, name: str) -> int:
-        """How often a writer was named as leader."""
-        leases = self.server.streams[LEASES_STREAM].messages
-        return sum(message.data == name.encode() for message in leases)
-
-    def load(self) -> Counter[str]:
-        """How many parties each writer leads."""
-        led = Counter(dict.fromkeys(self.running, 0))
-        for name, writers in self.running.items():
-            led[name] += sum(writer.reigning.is_set() for writer in writers.all)
-        return led
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        """Return when something holds."""
-        async with asyncio.timeout(DEADLINE_S):
-            while not holds():  # noqa: ASYNC110  # several processes' states
-                await asyncio.sleep(0.005)
-
-    async def until_even(self) -> None:
-        """Return when every party is led once, and the loads differ by one at most."""
-
-        def is_even() -> bool:
-            load = self.load().values()
-            return sum(load) == len(ALL) and max(load) - min(load) <= 1
-
-        await self.until(is_even)
+    with monkeypatch.context() as race:
+        race.setattr(connection, "put", late)
+        await is_lost.wait()
 
 
 @pytest.fixture
@@ -204,11 +110,7 @@ async def test_a_writer_that_was_split_off_comes_back_as_one_of_two(wallet: Wall
 async def test_leases_that_were_lost_with_their_server_are_made_again(wallet: Wallet) -> None:
     async with wallet.writer("a"), wallet.writer("b"):
         await wallet.until_even()
-        for connection in wallet.connections.values():
-            connection.cut()
-        wallet.server.lose_stream("KV_LEASES")
-        for connection in wallet.connections.values():
-            connection.mend()
+        wallet.lose_leases()
         await wallet.until_even()
         async with wallet.writer("c"):
             await wallet.until_even()
@@ -300,6 +202,111 @@ async def test_a_server_that_refuses_every_claim_keeps_no_party_without_a_leader
                 raise AppendRefused("wrong last sequence")
             return await put(subject, data, lasts_s=lasts_s)
 
-        monkeypatch.setattr(connection, "put", refusing)
-        async with wallet.writer("b"):
+        with monkeypatch.context() as refusal:
+            refusal.setattr(connection, "put", refusing)
+            async with wallet.writer("b"):
+                await wallet.until_even()
+                refusal.undo()
+                claims = wallet.watch_claims(monkeypatch)
+                async with wallet.writer("c"):
+                    await wallet.until_even()
             await wallet.until_even()
+        assert claims
+        assert None not in claims, "a condition, while nobody refuses"
+
+
+def test_a_claim_that_was_refused_once_is_no_reason_to_claim_without_a_condition_later(
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Revisions recur when the bucket is lost, and then all claim at once."""
+
+    async def work() -> None:
+        async with wallet.writer("a"), wallet.writer("b"):
+            await lose_first_claim(wallet, monkeypatch, "b", to="a")
+            await wallet.until_even()
+            await asyncio.sleep(60)
+            claims = wallet.watch_claims(monkeypatch)
+            wallet.connections["a"].die()
+            wallet.running.pop("a")
+            wallet.lose_leases()
+            await wallet.until(lambda: wallet.load()["b"] == len(ALL))
+            assert claims.count(0) >= len(ALL), "nothing was recorded any more"
+            assert None not in claims
+
+    in_virtual_time(work())
+
+
+# --- who fails as a leader ---
+
+
+async def faulty(*_arguments: object) -> None:
+    """What every call of some method of a connection comes to."""
+    raise BrokerFault("not to be had here")
+
+
+def test_a_writer_that_can_lead_nothing_stops_others_less_and_less_often(
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    async def work() -> None:
+        async with wallet.writer("a"):
+            await wallet.until_even()
+            async with wallet.writer("b"):
+                monkeypatch.setattr(wallet.connections["b"], "restore_queue", faulty)
+                await asyncio.sleep(120)
+                before = wallet.named("a")
+                await asyncio.sleep(600)
+                stopped = wallet.named("a") - before
+                assert 0 < stopped <= 10 * len(ALL), "each party once a minute at most"
+                await wallet.until(lambda: wallet.load() == {"a": len(ALL), "b": 0})
+
+    in_virtual_time(work())
+
+
+def test_a_writer_that_kept_away_leads_as_soon_as_nobody_else_does(
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        async with wallet.writer("a"):
+            await wallet.until_even()
+            async with wallet.writer("b"):
+                with monkeypatch.context() as fault:
+                    fault.setattr(wallet.connections["b"], "restore_queue", faulty)
+                    await asyncio.sleep(300)
+                    await wallet.until(lambda: wallet.load() == {"a": len(ALL), "b": 0})
+                wallet.connections["a"].die()
+                wallet.running.pop("a")
+                await wallet.until(lambda: wallet.load()["b"] == len(ALL))
+
+    in_virtual_time(work())
+
+
+def test_who_leaves_while_a_frame_is_out_hands_over_once_that_is_given_up(
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while the servers choose a leader for a journal."""
+    is_out = asyncio.Event()
+
+    async def unanswered(*_arguments: object, **_options: object) -> asyncio.Future[int]:
+        is_out.set()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[int] = loop.create_future()
+        loop.call_later(APPEND_S_MAX, future.set_exception, AppendUnknown("no acknowledgement"))
+        return future
+
+    async def work() -> None:
+        async with wallet.writer("a") as leaving, wallet.writer("b") as staying:
+            await wallet.until_even()
+            await wallet.until(
+                lambda: len(staying.leading.ready_parties) == len(ALL) - wallet.load()["b"]
+            )
+            led = next(writer for writer in leaving.partitions if writer.reigning.is_set())
+            monkeypatch.setattr(wallet.connections["a"], "append", unanswered)
+            await wallet.open_account(led.party)
+            await is_out.wait()
+            await leaving.leading.leave()
+            records = wallet.records()
+            assert records[leader_subject(led.party)] == b"b"
+            assert records[lease_subject("a")] == b"", "nobody waits for its end"
+
+    in_virtual_time(work())

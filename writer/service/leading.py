@@ -16,15 +16,23 @@ from typing import Final
 
 import msgspec
 
-from broker.port import AppendRefused, Broker, BrokerFault, NoResponse, StoredMessage
+from broker.port import (
+    APPEND_S_MAX,
+    AppendRefused,
+    Broker,
+    BrokerFault,
+    NoResponse,
+    StoredMessage,
+)
 from contracts.parties import party_title
 from contracts.subjects import LEASES_STREAM, leader_subject, lease_subject
 from writer.core.leases import LEASE_RENEWED_MS, Leases
 
 _log = logging.getLogger(__name__)
 
-_LEAVING_S_MAX: Final = 2.0
-"""How long a process that stops waits for its frames in flight and for NATS."""
+_LEAVING_S_MAX: Final = APPEND_S_MAX + 1.0
+"""How long a process that stops waits for its frames in flight and for NATS: while the servers
+choose a leader for a journal, the parties are handed over when its frame is given up."""
 _LEASE_KEPT_S: Final = 60
 """A dead writer's last renewal is gone by then; until then it is heard and not believed."""
 _RENEWED_S: Final = LEASE_RENEWED_MS / 1_000
@@ -60,6 +68,8 @@ class Mandate:
         self.was_ready = asyncio.Event()
         self.elsewhere = asyncio.Event()
         """Another leads."""
+        self.needed = asyncio.Event()
+        """This writer shall lead, or nobody does who lives."""
         self.is_used = False
         """Whether something may be under way here in the leader's name."""
         self._changed = changed
@@ -69,11 +79,19 @@ class Mandate:
         self.elsewhere.clear()
         self.withdrawn.clear()
         self.granted.set()
+        self.needed.set()
 
     def withdraw(self) -> None:
         """Lead no more, as soon as what is under way is done."""
         self.granted.clear()
         self.withdrawn.set()
+
+    def note_led(self, *, is_led: bool) -> None:
+        """Somebody who lives leads, or nobody."""
+        if self.granted.is_set() or not is_led:
+            self.needed.set()
+        else:
+            self.needed.clear()
 
     def set_ready(self, *, is_ready: bool) -> None:
         """Tell everybody whether the party could be led here at once."""
@@ -220,6 +238,7 @@ class Leading:
         while not self._is_leaving:
             self._changed.clear()
             self.leases.expire(self._now_ms())
+            self._note_led()
             promised = await self._hand_over()
             named = dict.fromkeys(self.leases.to_take(), self._writer_id)
             for party, mandate in self.mandates.items():
@@ -227,6 +246,12 @@ class Leading:
                     named |= self.leases.to_name_anew(party)
             await self._name_leaders(named)
             await self._until_changed()
+
+    def _note_led(self) -> None:
+        if self.leases.can_judge:
+            led = self.leases.leaders
+            for party, mandate in self.mandates.items():
+                mandate.note_led(is_led=party in led)
 
     async def _until_changed(self) -> None:
         """Return when something was heard, or a lease ends."""

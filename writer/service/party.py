@@ -40,6 +40,12 @@ _TICK_LOST_S: Final = 2.0
 _GATHERED_FRAMES_MAX: Final = 1_024
 _REBUILD_DELAY_S_FIRST: Final = 0.2
 _REBUILD_DELAY_S_MAX: Final = 1.0
+_UNREADY_S_FIRST: Final = 1.0
+_UNREADY_S_MAX: Final = 60.0
+"""A writer that fails as the leader for some reason in itself would be dealt the party again and
+again, and each time stop the reign of another: so after each failure it keeps away for longer."""
+_PROVEN_S: Final = 10.0
+"""After a reign that lasted, a fault is that of the moment."""
 
 
 R = TypeVar("R", bound=Rules)
@@ -105,27 +111,32 @@ class PartyWriter(Generic[R]):
         self._ticked = asyncio.Event()
         """The last tick has come out of the queue."""
         self.reigning = asyncio.Event()
+        self._reigning_since_s = 0.0
+        """By the loop's clock; means something while it reigns."""
 
     async def run(self) -> None:
         """Stand by, and write while there is a mandate, until cancelled.
 
         Raise Unfit or BrokerUnfit if the journal can't be trusted.
         """
-        delay_s = _REBUILD_DELAY_S_FIRST
+        delay_s, unready_s = _REBUILD_DELAY_S_FIRST, 0.0
         while True:
             try:
-                machine, self._journal_sequence = await self._standby.until_mandate()
+                machine, self._journal_sequence = await self._standby.until_mandate(unready_s)
                 if not self._mandate.use():
                     continue  # it was withdrawn while the last of the journal was read
                 await self._begin_reign(machine)
                 if self.reigning.is_set():
                     delay_s = _REBUILD_DELAY_S_FIRST
                     await self._reign()
+                    unready_s = 0.0
                 continue
             except BrokerUnfit:
                 raise
             except BrokerFault as fault:
                 _log.warning("%s: rebuilding after %r", self._name, fault)
+                if self._mandate.is_used:
+                    unready_s = _unready_s(unready_s, self._reigned_s())
                 self._mandate.resign()
             finally:
                 await self._end_reign()
@@ -171,6 +182,7 @@ class PartyWriter(Generic[R]):
         for each in opened.outgoing:
             self._steps.send_by_queue(each.party, [each.message])
         self.epoch = machine.tip.epoch
+        self._reigning_since_s = asyncio.get_running_loop().time()
         self._room = asyncio.Semaphore(_FRAMES_IN_FLIGHT_MAX)
         self._has_unfinished.set()
         self._steps.local[self.party] = self._arrive
@@ -182,6 +194,12 @@ class PartyWriter(Generic[R]):
             machine.tip.sequence,
             machine.rules.unfinished_count,
         )
+
+    def _reigned_s(self) -> float:
+        """How long the present reign has lasted; 0 while it has not begun."""
+        if not self.reigning.is_set():
+            return 0.0
+        return asyncio.get_running_loop().time() - self._reigning_since_s
 
     async def _reign(self) -> None:
         """Decide and notice acknowledgements, until one of them fails or the mandate ends.
@@ -343,6 +361,13 @@ class PartyWriter(Generic[R]):
         self.durable_sequence = decision.tip.sequence
         self._durable_stream_sequence = stream_sequence
         self._witness.record(decision.tip.sequence, decision.tip.hash, stream_sequence)
+
+
+def _unready_s(before_s: float, reigned_s: float) -> float:
+    """How long to leave the party to others after a reign that failed."""
+    if reigned_s >= _PROVEN_S:
+        return 0.0
+    return min(max(2 * before_s, _UNREADY_S_FIRST), _UNREADY_S_MAX)
 
 
 def _is_curable(error: BaseException) -> bool:

@@ -61,9 +61,10 @@ class Standby(Generic[R]):
         self._unwitnessed: deque[Witnessed] = deque()
         """The witnessed frames that the replay has not come to yet, in order."""
 
-    async def until_mandate(self) -> tuple[Machine[R], int]:
+    async def until_mandate(self, unready_s: float = 0.0) -> tuple[Machine[R], int]:
         """Replay the journal and go on following it until there is a mandate.
 
+        For the first unready_s seconds after the replay the party is left to others who lead it.
         Gives the machine, which has then replayed all that the journal holds, and the stream
         sequence of the journal's last message.
         """
@@ -79,6 +80,8 @@ class Standby(Generic[R]):
             await self._reach_end(replaying)
             await self._reach_witnessed(replaying)
             self._check_replayed(machine)
+            if unready_s:
+                await self._leave_to_others(replaying, unready_s)
             self._mandate.set_ready(is_ready=True)
             await _unless_ended(replaying, self._mandate.granted.wait())
             await self._reach_end(replaying)
@@ -95,6 +98,11 @@ class Standby(Generic[R]):
                 self._replay(machine, message)
                 await asyncio.sleep(0)  # noqa: TID251  # who leads other parties goes first
             self._replayed.set()
+
+    async def _leave_to_others(self, replaying: asyncio.Task[None], unready_s: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(unready_s):
+                await _unless_ended(replaying, self._mandate.needed.wait())
 
     async def _reach_end(self, replaying: asyncio.Task[None]) -> None:
         """Return when everything is replayed that the journal holds by now."""
