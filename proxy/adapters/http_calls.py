@@ -15,6 +15,7 @@ from proxy.core.forms import AccountForm, TransferForm
 from proxy.core.overview import Healthy, Overview
 from proxy.core.parameters import (
     AccountParameters,
+    ConsoleParameters,
     EntriesParameters,
     EventsParameters,
     NoParameters,
@@ -287,5 +288,34 @@ CALLS: Final = (
         summary="Describe this API for people",
         parameters=NoParameters,
         replies=(Reply(200, "A page.", content_type="text/html"),),
+    ),
+    Call(
+        name="console",
+        method="GET",
+        path="/console",
+        handler=Handlers.console,
+        summary="Show the wallet at work, for people",
+        parameters=NoParameters,
+        replies=(Reply(200, "A page that loads its files from here.", content_type="text/html"),),
+    ),
+    Call(
+        name="console_file",
+        method="GET",
+        path="/console/{file}",
+        handler=Handlers.console,
+        summary="Give a file of the console",
+        parameters=ConsoleParameters,
+        replies=(Reply(200, "The file.", content_type="*/*"),),
+        problems=(problems.NOT_FOUND,),
+    ),
+    Call(
+        name="console_library_file",
+        method="GET",
+        path="/console/vendor/uplot/{file}",
+        handler=Handlers.console,
+        summary="Give a file of the charting library that the console uses",
+        parameters=ConsoleParameters,
+        replies=(Reply(200, "The file.", content_type="*/*"),),
+        problems=(problems.NOT_FOUND,),
     ),
 )

@@ -4,7 +4,7 @@ Handlers know HTTP and the gateway and nothing about money. What a client did wr
 a Problem; what failed behind the gateway is raised and becomes one in `http_server`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from aiohttp import web
@@ -24,6 +24,7 @@ from contracts.queries import (
     TransferQuery,
 )
 from contracts.results import Result
+from proxy.adapters.console_files import CONSOLE_POLICY, ConsoleFile
 from proxy.adapters.http_bodies import read_json_body
 from proxy.adapters.http_live import LiveHandlers
 from proxy.adapters.http_responses import (
@@ -51,7 +52,7 @@ from proxy.core.parameters import (
     parse_unfinished_query,
 )
 from proxy.core.preferences import NO_PREFERENCES, Preferences, parse_preferences
-from proxy.core.problems import BY_MISSING, BY_REJECTION, NOT_READY, Problem
+from proxy.core.problems import BY_MISSING, BY_REJECTION, NOT_FOUND, NOT_READY, Problem
 from proxy.core.recorded import recorded_transfer, unfinished_transfers
 from proxy.core.representations import (
     account_opened,
@@ -79,7 +80,7 @@ class Target(Struct, frozen=True):
 class Handlers:
     """The calls of the API over one gateway, and those of `live`.
 
-    `openapi`, `asyncapi` and `docs` are the finished documents.
+    `openapi`, `asyncapi` and `docs` are the finished documents, `console` its files by path.
     `coordination` is that of transfers that come without a choice of their own; `now_ms` tells
     Unix milliseconds.
     """
@@ -95,6 +96,7 @@ class Handlers:
         openapi: bytes,
         asyncapi: bytes,
         docs: bytes,
+        console: Mapping[str, ConsoleFile],
     ) -> None:
         self._gateway = gateway
         self._live = live
@@ -106,6 +108,7 @@ class Handlers:
         self._openapi = openapi
         self._asyncapi = asyncapi
         self._docs = docs
+        self._console = console
 
     async def transfer(self, request: web.BaseRequest, target: Target) -> WholeResponse:
         """Move money: `POST /wallet/transfer`."""
@@ -220,6 +223,15 @@ class Handlers:
         if problem := parse_no_parameters(target.query):
             return problem_response(problem)
         return page_response("text/html; charset=utf-8", self._docs)
+
+    async def console(self, request: web.BaseRequest, target: Target) -> WholeResponse:
+        """Give the page for people, or a file of it: `GET /console`."""
+        if problem := parse_no_parameters(target.query):
+            return problem_response(problem)
+        file = self._console.get(request.rel_url.path)
+        if file is None:
+            return problem_response(Problem(NOT_FOUND))
+        return page_response(file.content_type, file.body, CONSOLE_POLICY)
 
     async def _carry_out(
         self,

@@ -1,0 +1,15 @@
+// Puts the console together.
+
+import { AccountFeed } from "./account_feed.js";
+import { AccountsView, remembered } from "./accounts_view.js";
+import { show } from "./elements.js";
+
+const connection = document.getElementById("connection");
+
+function showConnection(isUp) {
+  show(connection, isUp ? "connected" : "connection lost; trying again");
+  connection.classList.toggle("lost", !isUp);
+}
+
+const accounts = new AccountsView(new AccountFeed(showConnection));
+remembered().forEach((accountId) => accounts.watch(accountId));
