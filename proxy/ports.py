@@ -17,7 +17,8 @@ from contracts.queries import (
     UnfinishedQuery,
 )
 from contracts.results import Result
-from contracts.status import ReaderStatus, WriterStatus
+from contracts.status import ProxyStatus, ReaderStatus, WriterStatus
+from proxy.core.pace import Pace
 from proxy.core.watch import News
 
 AccountsQuery = AccountQuery | EntriesQuery | TransferQuery | CreditStepsQuery
@@ -50,6 +51,7 @@ class GatewayStatus(Struct, frozen=True):
     held_requests: int
     """Of this proxy process."""
     is_connected: bool
+    proxies: list[ProxyStatus] = []
 
 
 class Gateway(Protocol):
@@ -58,6 +60,11 @@ class Gateway(Protocol):
     @property
     def slots(self) -> SlotMap:
         """Which account lives in which partition."""
+        ...
+
+    @property
+    def pace(self) -> Pace:
+        """Where the edge notes the transfers that this process has answered."""
         ...
 
     def submit(self, command: Command, *, wait_ms: int) -> Awaitable[Result | None]:

@@ -244,6 +244,20 @@ CALLS: Final = (
         replies=(Reply(200, "The wallet as this proxy sees it.", (Overview,)),),
     ),
     Call(
+        name="status_events",
+        method="GET",
+        path="/wallet/status/events",
+        handler=Handlers.pictures,
+        summary="Watch the wallet over Server-Sent Events",
+        description=(
+            "Once a second an event `picture` with status, unfinished transfers and pace, as"
+            " `/asyncapi.json` describes it."
+        ),
+        parameters=NoParameters,
+        replies=(Reply(200, "Events without an end.", content_type=EVENT_STREAM),),
+        problems=(problems.ORIGIN_NOT_ALLOWED,),
+    ),
+    Call(
         name="health",
         method="GET",
         path="/healthz",

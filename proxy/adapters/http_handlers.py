@@ -4,7 +4,10 @@ Handlers know HTTP and the gateway and nothing about money. What a client did wr
 a Problem; what failed behind the gateway is raised and becomes one in `http_server`.
 """
 
+import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from aiohttp import web
@@ -22,6 +25,7 @@ from contracts.queries import (
     StepRecord,
     TransferAnswer,
     TransferQuery,
+    UnfinishedQuery,
 )
 from contracts.results import Result
 from proxy.adapters.console_files import CONSOLE_POLICY, ConsoleFile
@@ -33,9 +37,11 @@ from proxy.adapters.http_responses import (
     page_response,
     problem_response,
 )
+from proxy.adapters.live_status_stream import PictureFeed
 from proxy.core.coordinations import COORDINATION_HEADER, choose_coordination
 from proxy.core.fields import Fault
 from proxy.core.forms import parse_account, parse_transfer
+from proxy.core.instants import format_instant
 from proxy.core.overview import (
     Healthy,
     Overview,
@@ -43,6 +49,7 @@ from proxy.core.overview import (
     missing_parts,
     partition_overviews,
 )
+from proxy.core.pace import PaceMeter
 from proxy.core.parameters import (
     Pairs,
     parse_account_query,
@@ -51,9 +58,10 @@ from proxy.core.parameters import (
     parse_transfer_query,
     parse_unfinished_query,
 )
+from proxy.core.picture import UNFINISHED_SHOWN, Picture
 from proxy.core.preferences import NO_PREFERENCES, Preferences, parse_preferences
 from proxy.core.problems import BY_MISSING, BY_REJECTION, NOT_FOUND, NOT_READY, Problem
-from proxy.core.recorded import recorded_transfer, unfinished_transfers
+from proxy.core.recorded import UnfinishedTransfers, recorded_transfer, unfinished_transfers
 from proxy.core.representations import (
     account_opened,
     account_pending,
@@ -62,9 +70,12 @@ from proxy.core.representations import (
     transfer_completed,
     transfer_pending,
 )
-from proxy.ports import AccountsQuery, Gateway
+from proxy.ports import AccountsQuery, Gateway, GatewayStatus, NoAnswer
 
 Headers = list[tuple[str, str]]
+
+_PICTURE_WAIT_S: Final = 0.5
+"""How long a picture of the wallet waits for the unfinished transfers."""
 
 _Command = TypeVar("_Command", OpenAccount, Transfer)
 _Answer = TypeVar("_Answer", AccountAnswer, EntriesAnswer, TransferAnswer, CreditStepsAnswer)
@@ -109,6 +120,8 @@ class Handlers:
         self._asyncapi = asyncapi
         self._docs = docs
         self._console = console
+        self._pictures = PictureFeed(self._picture)
+        self._meter = PaceMeter()
 
     async def transfer(self, request: web.BaseRequest, target: Target) -> WholeResponse:
         """Move money: `POST /wallet/transfer`."""
@@ -175,20 +188,22 @@ class Handlers:
         """Watch one account: `GET /wallet/accounts/{account_id}/events`."""
         return await self._live.events(request, target.path, target.query)
 
+    async def pictures(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
+        """Watch the wallet: `GET /wallet/status/events`."""
+        return await self._live.pictures(request, target.query, self._pictures)
+
     async def unfinished(self, _: web.BaseRequest, target: Target) -> WholeResponse:
         """Show transfers that have no outcome yet: `GET /wallet/transfers/unfinished`."""
         query = parse_unfinished_query(target.query)
         if isinstance(query, Problem):
             return problem_response(query)
-        answers = await self._gateway.unfinished(query)
-        shown = unfinished_transfers(answers, limit=query.limit, now_ms=self._now_ms())
-        return json_response(200, shown)
+        return json_response(200, await self._unfinished(query))
 
     async def status(self, _: web.BaseRequest, target: Target) -> WholeResponse:
         """Show who answers for what: `GET /wallet/status`."""
         if problem := parse_no_parameters(target.query):
             return problem_response(problem)
-        return json_response(200, await self._overview())
+        return json_response(200, self._overview(await self._gateway.status()))
 
     async def health(self, _: web.BaseRequest, target: Target) -> WholeResponse:
         """Say that the process lives: `GET /healthz`."""
@@ -201,7 +216,7 @@ class Handlers:
         """Say whether transfers can be made: `GET /readyz`."""
         if problem := parse_no_parameters(target.query):
             return problem_response(problem)
-        if missing := missing_parts(await self._overview()):
+        if missing := missing_parts(self._overview(await self._gateway.status())):
             return problem_response(Problem(NOT_READY, errors=missing))
         ready: Healthy = {"status": "ready"}
         return json_response(200, ready)
@@ -242,6 +257,7 @@ class Handlers:
         pending: Callable[[_Command], object],
     ) -> WholeResponse:
         """Submit a command and show what became of it."""
+        began_ns = time.perf_counter_ns()
         preferences = _preferences(request)
         wait_ms = WAIT_MS_DEFAULT if preferences.wait_ms is None else preferences.wait_ms
         result = await self._gateway.submit(command, wait_ms=wait_ms)
@@ -252,6 +268,8 @@ class Handlers:
         if result.repeated:
             headers.append(("Idempotent-Replayed", "true"))
         if isinstance(command, Transfer):
+            elapsed_us = (time.perf_counter_ns() - began_ns) // 1_000
+            self._gateway.pace.note(elapsed_us, is_completed=result.rejection is None)
             headers.append((COORDINATION_HEADER, COORDINATION_NAMES[result.coordination]))
         if result.rejection is not None:
             return problem_response(Problem(BY_REJECTION[result.rejection]), headers)
@@ -284,8 +302,27 @@ class Handlers:
         assert isinstance(answer, kind | NotFound)
         return answer
 
-    async def _overview(self) -> Overview:
-        status = await self._gateway.status()
+    async def _unfinished(self, query: UnfinishedQuery) -> UnfinishedTransfers:
+        answers = await self._gateway.unfinished(query)
+        return unfinished_transfers(answers, limit=query.limit, now_ms=self._now_ms())
+
+    async def _picture(self) -> Picture:
+        """What who watches the wallet is shown. A reader that is away keeps no picture back."""
+        asked = asyncio.create_task(self._gateway.status())
+        unfinished = None
+        with suppress(NoAnswer, TimeoutError):
+            async with asyncio.timeout(_PICTURE_WAIT_S):
+                unfinished = await self._unfinished(UnfinishedQuery(limit=UNFINISHED_SHOWN))
+        status = await asked
+        now_ms = self._now_ms()
+        return {
+            "at": format_instant(now_ms),
+            "overview": self._overview(status),
+            "unfinished": unfinished,
+            "pace": self._meter.look(status.proxies, now_ms),
+        }
+
+    def _overview(self, status: GatewayStatus) -> Overview:
         return {
             "is_connected": status.is_connected,
             "held_requests": status.held_requests,

@@ -3,6 +3,8 @@
 import { AccountFeed } from "./account_feed.js";
 import { AccountsView, remembered } from "./accounts_view.js";
 import { show } from "./elements.js";
+import { OverviewView } from "./overview_view.js";
+import { watchPictures } from "./picture_feed.js";
 
 const connection = document.getElementById("connection");
 
@@ -13,3 +15,6 @@ function showConnection(isUp) {
 
 const accounts = new AccountsView(new AccountFeed(showConnection));
 remembered().forEach((accountId) => accounts.watch(accountId));
+
+const overview = new OverviewView();
+watchPictures((picture) => overview.take(picture), () => overview.lost());

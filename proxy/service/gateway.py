@@ -29,10 +29,11 @@ from contracts.queries import (
     encode_query,
 )
 from contracts.results import Result
-from contracts.status import ReaderStatus, WriterStatus, decode_status
+from contracts.status import ProxyStatus, ReaderStatus, WriterStatus, decode_status
 from contracts.subjects import command_subject, query_subject, result_subject, status_subject
 from proxy.core.absence import Absence
 from proxy.core.held import Held, HeldRequests, SentFrame
+from proxy.core.pace import Pace
 from proxy.ports import AccountsQuery, GatewayStatus, NoAnswer, NoRoom, Unavailable
 
 _log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class BrokerGateway:
         self._broker = broker
         self._proxy_id = proxy_id
         self._slots = slots
+        self._pace = Pace()
         self._partition_count = partition_count = slots.partition_count
         self._loop = asyncio.get_running_loop()
         self._held: HeldRequests[Waiter] = HeldRequests(
@@ -81,6 +83,11 @@ class BrokerGateway:
     def slots(self) -> SlotMap:
         """See the port."""
         return self._slots
+
+    @property
+    def pace(self) -> Pace:
+        """See the port."""
+        return self._pace
 
     async def run(self) -> None:
         """Listen for results and send frames until cancelled."""
@@ -170,7 +177,7 @@ class BrokerGateway:
 
     async def _ask_status(self) -> GatewayStatus:
         answers = await asyncio.gather(
-            *(self._ask_all(role) for role in ("writer", "reader")), return_exceptions=True
+            *(self._ask_all(role) for role in ("writer", "reader", "proxy")), return_exceptions=True
         )
         found = [
             decode_status(answer) for role in answers if isinstance(role, list) for answer in role
@@ -180,6 +187,7 @@ class BrokerGateway:
             readers=[status for status in found if isinstance(status, ReaderStatus)],
             held_requests=len(self._held),
             is_connected=self._broker.is_connected,
+            proxies=[status for status in found if isinstance(status, ProxyStatus)],
         )
 
     async def _ask_all(self, role: str) -> list[bytes]:

@@ -39,6 +39,8 @@ class Follower:
         cursor = projection.cursor
         self.projected = Progress(cursor.tip.sequence)
         self.position = Progress(cursor.stream_sequence)
+        self.unchained = 0
+        """Frames that did not chain on the tip, and so did not count."""
         self._partition = partition
         self._projection = projection
         self._storing = storing
@@ -75,6 +77,7 @@ class Follower:
     async def _take(self, message: StoredMessage, sender: ResultSender | None) -> None:
         step = follow(self._projection.cursor.tip, message.data)
         if isinstance(step, Unchained):
+            self.unchained += 1
             _log.warning(
                 "partition %s: frame at stream sequence %s dropped: it %s",
                 self._partition,

@@ -1,6 +1,8 @@
 """The wallet that the browser looks at, and a client beside the browser."""
 
 import json
+import os
+import signal
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +34,9 @@ class BrowsedWallet:
         assert self._send("PUT", f"/wallet/accounts/{account_id}", form)["account_id"] == account_id
         return account_id
 
-    def pay(self, payer: str, payee: str, amount: str, transaction_id: str) -> dict[str, Any]:
+    def pay(
+        self, payer: str, payee: str, amount: str, transaction_id: str, **headers: str
+    ) -> dict[str, Any]:
         """Make a transfer."""
         form = {
             "from_account_id": payer,
@@ -41,24 +45,46 @@ class BrowsedWallet:
             "currency": "USD",
             "transaction_id": transaction_id,
         }
-        return self._send("POST", "/wallet/transfer", form)
+        return self._send("POST", "/wallet/transfer", form, headers)
 
-    def _send(self, method: str, path: str, form: dict[str, str]) -> dict[str, Any]:
+    @contextmanager
+    def no_coordinator(self) -> Iterator[None]:
+        """A coordinator that stands still: what it drives has no outcome meanwhile."""
+        (pid,) = (pid for pid in self.stack.pids("writer") if _is_coordinator(pid))
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    def _send(
+        self, method: str, path: str, form: dict[str, str], headers: dict[str, str] | None = None
+    ) -> dict[str, Any]:
         request = urllib.request.Request(  # noqa: S310  # our own wallet on loopback
             self.url + path,
             method=method,
             data=json.dumps(form).encode(),
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json"} | (headers or {}),
         )
         with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310  # as above
             found: dict[str, Any] = json.load(answer)
             return found
 
 
+def _is_coordinator(pid: int) -> bool:
+    environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return b"EWALLET_WRITER_NAME=coordinator" in environment
+
+
 @contextmanager
 def browsed_wallet(folder: Path) -> Iterator[BrowsedWallet]:
     """A wallet on a free port, stopped at the end."""
-    stack = Stack(folder / "wallet", EWALLET_PARTITIONS=str(PARTITIONS), EWALLET_PROXIES="1")
+    stack = Stack(
+        folder / "wallet",
+        EWALLET_PARTITIONS=str(PARTITIONS),
+        EWALLET_PROXIES="1",
+        EWALLET_COORDINATOR_APART="1",
+    )
     try:
         yield BrowsedWallet(stack.start())
         stack.stop()

@@ -20,6 +20,7 @@ from contracts.status import (
     WriterPartition,
     WriterStatus,
 )
+from proxy.core.pace import Pace
 from proxy.ports import AccountsQuery, GatewayStatus, NoAnswer
 from tests.proxy.memory_answers import answer, unfinished
 from tests.proxy.memory_books import Books, Name
@@ -42,6 +43,7 @@ class MemoryGateway:
         self.missing_readers: set[int] = set()
         self.has_coordinator = True
         self.submitted = 0
+        self.pace = Pace()
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._changed = asyncio.Condition()
