@@ -19,6 +19,7 @@ from contracts.queries import (
 from contracts.results import Result
 from contracts.status import ProxyStatus, ReaderStatus, WriterStatus
 from proxy.core.pace import Pace
+from proxy.core.timing import Timing
 from proxy.core.watch import News
 
 AccountsQuery = AccountQuery | EntriesQuery | TransferQuery | CreditStepsQuery
@@ -67,8 +68,12 @@ class Gateway(Protocol):
         """Where the edge notes the transfers that this process has answered."""
         ...
 
-    def submit(self, command: Command, *, wait_ms: int) -> Awaitable[Result | None]:
+    def submit(
+        self, command: Command, *, wait_ms: int, timing: Timing | None = None
+    ) -> Awaitable[Result | None]:
         """Send a command and hold until its result; None if it is not known within wait_ms.
+
+        The timing is told the moments of its way.
 
         With wait_ms 0 the command is sent and None comes at once. Raise NoRoom, before anything
         was sent.

@@ -107,7 +107,12 @@ _REFUSED_TRANSFERS: Final = (
 
 _QUERIES: Final = (problems.ACCOUNT_NOT_FOUND, problems.SEQUENCE_NOT_REACHED, problems.NO_ANSWER)
 
-_DONE_HEADERS: Final = ("Location", "Idempotent-Replayed", "Preference-Applied")
+_DONE_HEADERS: Final = (
+    "Location",
+    "Idempotent-Replayed",
+    "Preference-Applied",
+    "Server-Timing",
+)
 _PENDING_HEADERS: Final = ("Location", "Preference-Applied")
 
 CALLS: Final = (

@@ -70,6 +70,7 @@ from proxy.core.representations import (
     transfer_completed,
     transfer_pending,
 )
+from proxy.core.timing import Timing
 from proxy.ports import AccountsQuery, Gateway, GatewayStatus, NoAnswer
 
 Headers = list[tuple[str, str]]
@@ -260,11 +261,14 @@ class Handlers:
         began_ns = time.perf_counter_ns()
         preferences = _preferences(request)
         wait_ms = WAIT_MS_DEFAULT if preferences.wait_ms is None else preferences.wait_ms
-        result = await self._gateway.submit(command, wait_ms=wait_ms)
+        timing = Timing(_unix_us) if preferences.is_timed else None
+        result = await self._gateway.submit(command, wait_ms=wait_ms, timing=timing)
         headers = _applied(preferences)
         if result is None:
             headers.append(("Location", location))
             return json_response(202, pending(command), headers)
+        if timing is not None:
+            headers.append(("Server-Timing", timing.header()))
         if result.repeated:
             headers.append(("Idempotent-Replayed", "true"))
         if isinstance(command, Transfer):
@@ -329,6 +333,10 @@ class Handlers:
             "partitions": partition_overviews(self._slot_counts, status.writers, status.readers),
             "coordinators": coordinator_overviews(status.writers),
         }
+
+
+def _unix_us() -> int:
+    return time.time_ns() // 1_000
 
 
 _PREFER: Final = "Prefer"

@@ -34,6 +34,7 @@ from contracts.subjects import command_subject, query_subject, result_subject, s
 from proxy.core.absence import Absence
 from proxy.core.held import Held, HeldRequests, SentFrame
 from proxy.core.pace import Pace
+from proxy.core.timing import Timing
 from proxy.ports import AccountsQuery, GatewayStatus, NoAnswer, NoRoom, Unavailable
 
 _log = logging.getLogger(__name__)
@@ -72,6 +73,8 @@ class BrokerGateway:
         self._absences = [Absence() for _ in range(partition_count)]
         self._doubted_until_ms = 0
         self._work = [asyncio.Event() for _ in range(partition_count)]
+        self._timed: dict[Waiter, Timing] = {}
+        """What is told the moments of a request, for the few who want to know."""
         self._not_waiting: list[Held[Waiter]] = []
         """Requests with wait_ms 0 that were not sent yet."""
         self._status_out: asyncio.Task[GatewayStatus] | None = None
@@ -96,7 +99,7 @@ class BrokerGateway:
             for partition in range(self._partition_count):
                 senders.create_task(self._send_frames(partition))
 
-    def submit(self, command: Command, *, wait_ms: int) -> Waiter:
+    def submit(self, command: Command, *, wait_ms: int, timing: Timing | None = None) -> Waiter:
         """See the port.
 
         A client that does not wait is told so once its command is sent; the command is then
@@ -113,6 +116,9 @@ class BrokerGateway:
             now_ms=self._now_ms(),
             wait_ms=wait_ms or WAIT_MS_DEFAULT,
         )
+        if timing is not None:
+            self._timed[waiter] = timing
+            waiter.add_done_callback(self._timed.pop)
         if not wait_ms:
             self._not_waiting.append(held)
         self._wake_sender(partition)
@@ -202,6 +208,7 @@ class BrokerGateway:
             await work.wait()
             work.clear()
             while (sent := self._held.next_frame(partition, self._now_ms())) is not None:
+                self._tell_sent(sent)
                 try:
                     await self._deliver(partition, sent)
                 except Disconnected as fault:
@@ -215,6 +222,12 @@ class BrokerGateway:
                 else:
                     self._release_sent()
                     self._keep_timer(sent.landed_at_ms)
+
+    def _tell_sent(self, sent: SentFrame[Waiter]) -> None:
+        if self._timed:
+            for held in sent.held:
+                if held.waiter in self._timed:
+                    self._timed[held.waiter].sent()
 
     async def _deliver(self, partition: int, sent: SentFrame[Waiter]) -> None:
         """Send a frame. Where an answer is overdue, ask whether anybody takes it."""
@@ -261,6 +274,9 @@ class BrokerGateway:
             if held is not None:
                 landed.add(held.partition)
                 if not held.waiter.done():
+                    if self._timed and held.waiter in self._timed:
+                        timing = self._timed[held.waiter]
+                        timing.taken(frame.journaled_at_us, frame.pushed_at_us)
                     held.waiter.set_result(result)
         for partition in landed:
             self._wake_sender(partition)

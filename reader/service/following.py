@@ -93,7 +93,7 @@ class Follower:
         if self._witness is not None:
             self._witness.record(tip.sequence, tip.hash, message.sequence)
         if sender is not None:
-            sender.push(results)
+            sender.push(results, message.at_ns // 1_000)
         if mark is not None:
             self._changes.push_since(mark)
         if self.frame_seen is not None:
