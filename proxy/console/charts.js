@@ -5,6 +5,8 @@ import uPlot from "./vendor/uplot/uPlot.esm.js";
 const POINTS_MOST = 120;
 const HEIGHT = 150;
 
+const clockTime = (seconds) => new Date(seconds * 1000).toLocaleTimeString(undefined, { hour12: false });
+
 export class Chart {
   #data;
   #plot;
@@ -43,7 +45,7 @@ export class Chart {
       ...this.#size(),
       legend: { show: false },
       cursor: { show: false },
-      axes: [axis, { ...axis, size: 56 }],
+      axes: [{ ...axis, values: (_, places) => places.map(clockTime) }, { ...axis, size: 56 }],
       scales: { y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },
       series: [{}, ...widths.map((width) => ({ stroke: accent, width, points: { show: false } }))],
     }, this.#data, this.#place);

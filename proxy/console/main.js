@@ -5,6 +5,7 @@ import { AccountsView, remembered } from "./accounts_view.js";
 import { show } from "./elements.js";
 import { OverviewView } from "./overview_view.js";
 import { watchPictures } from "./picture_feed.js";
+import { TransferView } from "./transfer_view.js";
 
 const connection = document.getElementById("connection");
 
@@ -14,6 +15,7 @@ function showConnection(isUp) {
 }
 
 const accounts = new AccountsView(new AccountFeed(showConnection));
+new TransferView((accountId) => accounts.watch(accountId));
 remembered().forEach((accountId) => accounts.watch(accountId));
 
 const overview = new OverviewView();
