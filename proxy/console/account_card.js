@@ -56,7 +56,7 @@ export class AccountCard {
         if (!answer.ok) return; // the next change asks again
         read = answer.body.sequence;
         this.#statement.fill(answer.body.entries.map((entry) => [
-          moment(entry.at), `${entry.direction === "debit" ? "−" : "+"}${entry.amount.replace("-", "")}`,
+          moment(entry.at), `${entry.direction === "debit" ? "-" : "+"}${entry.amount}`,
           entry.balance, entry.counterparty_id, entry.transaction_id]));
       }
     } finally {

@@ -45,7 +45,7 @@ export class Chart {
       ...this.#size(),
       legend: { show: false },
       cursor: { show: false },
-      axes: [{ ...axis, values: (_, places) => places.map(clockTime) }, { ...axis, size: 56 }],
+      axes: [{ ...axis, space: 90, values: (_, places) => places.map(clockTime) }, { ...axis, size: 56 }],
       scales: { y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },
       series: [{}, ...widths.map((width) => ({ stroke: accent, width, points: { show: false } }))],
     }, this.#data, this.#place);

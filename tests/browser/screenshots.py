@@ -14,6 +14,7 @@ from typing import Final
 from playwright.sync_api import Browser, Page
 
 from tests.browser.browsing import Visit, chromium
+from tests.browser.test_transfer import send
 from tests.browser.wallet import BrowsedWallet, browsed_wallet
 
 FOLDER: Final = Path(__file__).parents[2] / "docs" / "images"
@@ -62,8 +63,25 @@ def take_all(wallet: BrowsedWallet, browser: Browser) -> None:
     with load(wallet, wallet.open("load-payer", "1000000"), wallet.open("load-payee")):
         page.wait_for_timeout(PICTURES_SHOWN * 1_000)
         take(page, "console-overview", "#overview")
-    page.get_by_role("slider").first.wait_for()
+    send(page, bank, alice, "12.30", "tcc")
+    page.locator("#transfer-says", has_text="is done").wait_for()
+    page.locator("#times tbody tr", has_text="complete").or_(
+        page.locator("#times tbody tr", has_text="confirm_debit")
+    ).first.wait_for()
+    take(page, "console-transfer", "#transfer")
+    slider = page.get_by_role("slider").last
+    slider.focus()
+    for _ in range(90):
+        page.keyboard.press("ArrowLeft")
+    page.locator(".past", has_text="USD").wait_for()
     take(page, "console-accounts", "#accounts")
+    phone = Visit(
+        browser, wallet.url, viewport={"width": 390, "height": 1_600}, color_scheme="dark"
+    )
+    page = phone.go(alice)
+    page.locator("#partitions tbody tr").first.wait_for()
+    page.wait_for_timeout(5_000)
+    take(page, "console-phone", "body")
 
 
 def main() -> None:

@@ -98,7 +98,9 @@ def test_a_transfer_that_got_no_answer_is_sent_again_with_its_id(
     def lose_the_first_answers(route: Route) -> None:
         if len(lost) < 2:
             route.fetch()  # the wallet does it, and the page never hears
-            lost.append(route.request.post_data_json["transaction_id"])
+            form = route.request.post_data_json
+            assert form is not None
+            lost.append(form["transaction_id"])
             route.abort()
         else:
             route.continue_()
