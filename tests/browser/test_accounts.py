@@ -74,6 +74,7 @@ def test_a_lost_connection_comes_back_with_what_was_missed(
     expect(page.locator("#connection")).to_have_text("connected")
     expect_balance(page, payee, f"{while_away} USD")
     expect_balance(page, payer, f"-{while_away} USD")
+    expect(page.locator("#overview-says")).not_to_contain_text("lost")
     visit.check()
     visit.context.close()
 
