@@ -5,6 +5,7 @@ import { element, moment, show, table } from "./elements.js";
 import { TimeTravel } from "./time_travel.js";
 
 const ENTRIES_SHOWN = 8;
+const BETWEEN_MS = 250;
 
 export class AccountCard {
   #balance = element("p", { class: "balance", "aria-live": "polite", "aria-atomic": "true" }, "…");
@@ -45,12 +46,13 @@ export class AccountCard {
     this.#balance.classList.add("changed");
   }
 
-  /** One question at a time: what changes meanwhile is in the next answer. */
+  /** One question at a time, and a few a second at most: what changes meanwhile is in the next. */
   async #readStatement() {
     if (this.#isReading) return;
     this.#isReading = true;
     try {
       for (let read = -1; read < this.#wanted;) {
+        if (read !== -1) await new Promise((done) => setTimeout(done, BETWEEN_MS));
         const path = `${accountPath(this.accountId)}/entries?limit=${ENTRIES_SHOWN}&min_sequence=${this.#wanted}`;
         const answer = await untilAnswered(() => ask("GET", path), () => {});
         if (!answer.ok) return; // the next change asks again

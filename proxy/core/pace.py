@@ -19,12 +19,15 @@ LATENCY_BOUNDS_US: Final = tuple(round(250 * 2 ** (step / 4)) for step in range(
 one more class is above them all."""
 
 
+_CLASSES: Final = len(LATENCY_BOUNDS_US) + 1
+
+
 class Pace:
     """The transfers that one process has answered since it began."""
 
     def __init__(self) -> None:
         self.completed = self.refused = 0
-        self.latency_counts = [0] * (len(LATENCY_BOUNDS_US) + 1)
+        self.latency_counts = [0] * _CLASSES
 
     def note(self, elapsed_us: int, *, is_completed: bool) -> None:
         """Count a transfer whose outcome was known so long after it was read."""
@@ -65,7 +68,11 @@ class PaceMeter:
         self._before_ms = 0
 
     def look(self, proxies: Sequence[ProxyStatus], now_ms: int) -> PaceShown | None:
-        """None at the first look. A process that was not there before counts from now on."""
+        """None at the first look. A process that was not there before counts from now on.
+
+        One of another version, with other classes, can't be added up and is left out.
+        """
+        proxies = [each for each in proxies if len(each.latency_counts) == _CLASSES]
         before, interval_ms = self._before, now_ms - self._before_ms
         self._before, self._before_ms = {each.id: each for each in proxies}, now_ms
         pairs = [(before[each.id], each) for each in proxies if each.id in before]

@@ -1,5 +1,7 @@
 """Accounts in the console: live balances, the statement, the past, the connection."""
 
+import re
+
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
@@ -89,29 +91,47 @@ def pay_until_answered(wallet: BrowsedWallet, payer: str, payee: str) -> str:
         return "5.00"
 
 
-def test_the_slider_shows_past_balances(visit: Visit, wallet: BrowsedWallet) -> None:
+def test_the_slider_goes_back_through_past_balances(visit: Visit, wallet: BrowsedWallet) -> None:
     payer, payee = wallet.open("past-payer", "1000"), wallet.open("past-payee")
-    first = wallet.pay(payer, payee, "1.00", "past-1")
     visit.expected = "status of 404"  # the browser notes each refusal
     page = visit.go(payee)
-    expect_balance(page, payee, "1.00 USD")
-    wallet.pay(payer, payee, "2.00", "past-2")
+    for number, amount in enumerate(("1.00", "2.00")):
+        page.wait_for_timeout(300)  # five steps of the slider
+        wallet.pay(payer, payee, amount, f"past-{number}")
+    page.wait_for_timeout(300)
     expect_balance(page, payee, "3.00 USD")
     past = card(page, payee).locator(".past")
-    slider = card(page, payee).get_by_role("slider")
-    slider.focus()
-    page.keyboard.press("End")
-    page.keyboard.press("Home")  # a minute ago
-    expect(past).to_contain_text("not open yet")
-    exact = card(page, payee).get_by_label("Or exactly at")
+    card(page, payee).get_by_role("slider").focus()
+    seen = [told_after(page, past, "ArrowLeft")]
+    while "not open yet" not in seen[-1] and len(seen) < 1_000:
+        seen.append(told_after(page, past, "ArrowLeft"))
+    balances = [found[1] for text in seen if (found := re.search(r": (\S+) USD", text))]
+    assert list(dict.fromkeys(balances)) == ["3.00", "1.00", "0.00"]
+    expect_balance(page, payee, "3.00 USD")
+    card(page, payee).get_by_role("button", name="Now").click()
+    expect(past).to_have_text("now")
+
+
+def told_after(page: Page, past: Locator, key: str) -> str:
+    """What is told of the moment to which a key goes."""
+    before = past.get_attribute("data-at") or ""
+    page.keyboard.press(key)
+    expect(past).not_to_have_attribute("data-at", before)
+    return past.inner_text()
+
+
+def test_the_balance_at_an_exact_moment_is_shown(visit: Visit, wallet: BrowsedWallet) -> None:
+    payer, payee = wallet.open("exact-payer", "1000"), wallet.open("exact-payee")
+    first = wallet.pay(payer, payee, "1.00", "exact-1")
+    wallet.pay(payer, payee, "2.00", "exact-2")
+    page = visit.go(payee)
+    expect_balance(page, payee, "3.00 USD")
     local = page.evaluate(
         "at => { const d = new Date(at); return new Date(d - d.getTimezoneOffset() * 60000)"
         ".toISOString().slice(0, -1) }",
         first["completed_at"],
     )
+    exact = card(page, payee).get_by_label("Or exactly at")
     exact.fill(local)
     exact.dispatch_event("change")
-    expect(past).to_contain_text(": 1.00 USD")
-    card(page, payee).get_by_role("button", name="Now").click()
-    expect(past).to_have_text("now")
-    expect_balance(page, payee, "3.00 USD")
+    expect(card(page, payee).locator(".past")).to_contain_text(": 1.00 USD")

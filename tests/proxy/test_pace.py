@@ -48,6 +48,15 @@ def test_a_process_that_is_new_counts_from_its_first_look_on() -> None:
     assert (second["proxies"], second["completed_per_s"]) == (1, 1.0)
 
 
+def test_a_process_of_another_version_is_left_out() -> None:
+    meter, strange = PaceMeter(), ProxyStatus("strange", 1, 1, [1, 1])
+    ours = status("ours", Pace())
+    meter.look([ours, strange], 1_000)
+    shown = meter.look([ours, strange], 2_000)
+    assert shown is not None
+    assert shown["proxies"] == 1
+
+
 @given(st.lists(st.integers(0, 200_000_000), min_size=1))
 def test_half_of_the_latencies_are_within_the_median(elapsed_us: list[int]) -> None:
     pace, meter = Pace(), PaceMeter()

@@ -16,6 +16,7 @@ from contracts.subjects import status_subject
 from proxy.adapters.asyncapi import describe_messages
 from proxy.adapters.live_status_stream import PictureFeed, PictureListener
 from proxy.core.pace import Pace
+from tests.proxy.conftest import Wallet
 from tests.proxy.live_wallet import LiveWallet, run_live_wallet
 
 pytestmark = pytest.mark.server
@@ -95,6 +96,14 @@ async def test_nobody_is_asked_while_nobody_looks() -> None:
         await end.wait_closed()
     server.close()
     await server.wait_closed()
+
+
+async def test_a_reader_that_is_away_keeps_no_picture_back(wallet: Wallet) -> None:
+    wallet.gateway.missing_readers = {0}
+    async with wallet.client.get("/wallet/status/events") as answer:
+        picture = await next_picture(answer)
+    assert picture["unfinished"] is None
+    assert picture["overview"]["partitions"][0]["readers"] == []
 
 
 async def test_pages_of_other_hosts_are_refused(tmp_path: Path) -> None:
