@@ -4,23 +4,26 @@ import { accountPath, ask, untilAnswered } from "./api.js";
 import { element, moment, show, table } from "./elements.js";
 import { TimeTravel } from "./time_travel.js";
 
+const STATEMENT_HEADS = ["Time", "Amount", "Balance", "With", "Transaction"];
 const ENTRIES_SHOWN = 8;
 const BETWEEN_MS = 250;
 
 export class AccountCard {
-  #balance = element("p", { class: "balance", "aria-live": "polite", "aria-atomic": "true" }, "…");
+  #balance = element("p", { class: "balance", "aria-live": "polite" }, "…");
   #more = element("dl");
-  #statement = table("Statement, newest first", ["Time", "Amount", "Balance", "With", "Transaction"]);
+  #statement = table("Statement, newest first", STATEMENT_HEADS);
   #isReading = false;
   #wanted = 0;
 
   constructor(accountId, onClose) {
     this.accountId = accountId;
-    this.node = element("article", { "data-account": accountId, "aria-label": `Account ${accountId}` },
+    const close = { class: "quiet", type: "button", click: onClose };
+    this.node = element("article",
+      { "data-account": accountId, "aria-label": `Account ${accountId}` },
       element("h3", {}, accountId),
       this.#balance, this.#more, this.#statement.frame,
       new TimeTravel(accountId).node,
-      element("button", { class: "quiet", type: "button", click: onClose }, `Stop watching ${accountId}`));
+      element("button", close, `Stop watching ${accountId}`));
   }
 
   /** Take a `state` or a `change`. */
@@ -31,8 +34,8 @@ export class AccountCard {
       Available: message.available,
       Held: message.held,
       "Partition, sequence": `${message.partition}, ${message.sequence}`,
-      "Last event": message.conflated ? element("span", {}, moment(message.at), " (some were left out)")
-        : moment(message.at),
+      "Last event": element("span", {}, moment(message.at),
+        message.conflated ? " (some were left out)" : ""),
     };
     this.#more.replaceChildren(...Object.entries(rows).flatMap(
       ([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
@@ -53,7 +56,8 @@ export class AccountCard {
     try {
       for (let read = -1; read < this.#wanted;) {
         if (read !== -1) await new Promise((done) => setTimeout(done, BETWEEN_MS));
-        const path = `${accountPath(this.accountId)}/entries?limit=${ENTRIES_SHOWN}&min_sequence=${this.#wanted}`;
+        const wish = `limit=${ENTRIES_SHOWN}&min_sequence=${this.#wanted}`;
+        const path = `${accountPath(this.accountId)}/entries?${wish}`;
         const answer = await untilAnswered(() => ask("GET", path), () => {});
         if (!answer.ok) return; // the next change asks again
         read = answer.body.sequence;

@@ -37,13 +37,17 @@ export class AccountsView {
   }
 
   async #open({ account_id: accountId, ...terms }) {
+    // Its id names it: sent again, it is the same.
     const answer = await untilAnswered(
-      () => ask("PUT", accountPath(accountId), { body: terms }), // its id names it: sent again, it is the same
+      () => ask("PUT", accountPath(accountId), { body: terms }),
       () => this.#say("The wallet does not answer; asking again.", true));
-    if (answer.status === 201) this.#say(`${accountId} is open.`);
-    else if (answer.status === 202) this.#say(`${accountId}: not known yet; open it again to see.`, true);
-    else this.#say(problemText(answer.body), true);
-    if (answer.status === 201) this.watch(accountId);
+    if (answer.status === 201) {
+      this.#say(`${accountId} is open.`);
+      this.watch(accountId);
+    } else {
+      const unknown = `${accountId}: not known yet; open it again to see.`;
+      this.#say(answer.status === 202 ? unknown : problemText(answer.body), true);
+    }
   }
 
   #close(card) {

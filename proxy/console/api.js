@@ -32,6 +32,10 @@ export function problemText(body) {
 
 export const accountPath = (accountId) => `/wallet/accounts/${encodeURIComponent(accountId)}`;
 
+export function transferPath({ from_account_id: payer, transaction_id: id }) {
+  return `${accountPath(payer)}/transfers/${encodeURIComponent(id)}`;
+}
+
 /** Call `work` until it gets an answer: only while nobody answers is anything tried again. */
 export async function untilAnswered(work, onLost) {
   for (let wait = 250; ; wait = Math.min(2 * wait, 5000)) {

@@ -5,7 +5,9 @@ import uPlot from "./vendor/uplot/uPlot.esm.js";
 const POINTS_MOST = 120;
 const HEIGHT = 150;
 
-const clockTime = (seconds) => new Date(seconds * 1000).toLocaleTimeString(undefined, { hour12: false });
+function clockTime(seconds) {
+  return new Date(seconds * 1000).toLocaleTimeString(undefined, { hour12: false });
+}
 
 export class Chart {
   #data;
@@ -39,13 +41,17 @@ export class Chart {
 
   #draw(widths) {
     const style = getComputedStyle(document.documentElement);
-    const [ink, line, accent] = ["--soft", "--line", "--accent"].map((name) => style.getPropertyValue(name).trim());
+    const color = (name) => style.getPropertyValue(name).trim();
+    const [ink, line, accent] = ["--soft", "--line", "--accent"].map(color);
     const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line } };
     this.#plot = new uPlot({
       ...this.#size(),
       legend: { show: false },
       cursor: { show: false },
-      axes: [{ ...axis, space: 90, values: (_, places) => places.map(clockTime) }, { ...axis, size: 56 }],
+      axes: [
+        { ...axis, space: 90, values: (_, places) => places.map(clockTime) },
+        { ...axis, size: 56 },
+      ],
       scales: { y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },
       series: [{}, ...widths.map((width) => ({ stroke: accent, width, points: { show: false } }))],
     }, this.#data, this.#place);

@@ -20,7 +20,8 @@ export function show(node, text) {
 export function table(caption, heads) {
   const body = element("tbody");
   const head = element("tr", {}, ...heads.map((name) => element("th", { scope: "col" }, name)));
-  const frame = element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+  const frame = element("div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
     element("table", {}, element("caption", {}, caption), element("thead", {}, head), body));
   const fill = (rows) => body.replaceChildren(
     ...rows.map((cells) => element("tr", {}, ...cells.map((cell) => element("td", {}, cell)))));

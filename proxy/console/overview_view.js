@@ -1,10 +1,11 @@
 // The wallet as a whole: pace, partitions with their chains, and what is unfinished.
 
-import { accountPath, ask, problemText, Unreachable } from "./api.js";
+import { ask, problemText, transferPath, Unreachable } from "./api.js";
 import { Chart } from "./charts.js";
 import { element, moment, show, table } from "./elements.js";
 
-const PARTITION_HEADS = ["Partition", "Leader", "Standing by", "Epoch", "Tip", "Read by", "Read to", "Lag", "Stored to", "Chain"];
+const PARTITION_HEADS = ["Partition", "Leader", "Standing by", "Epoch", "Tip",
+  "Read by", "Read to", "Lag", "Stored to", "Chain"];
 const COORDINATOR_HEADS = ["Coordinator", "Leader", "Standing by", "Epoch", "Tip", "In hand"];
 const UNFINISHED_HEADS = ["Started", "Age", "From → to", "Amount", "Way", "Last step", "Steps"];
 
@@ -41,22 +42,31 @@ export class OverviewView {
       ...(each.writer ? [] : [`partition ${each.partition} has no writer`]),
       ...(each.readers.length ? [] : [`partition ${each.partition} has no reader`])]);
     if (!isConnected) missing.unshift("the proxy has no connection to its broker");
-    this.#says(missing.length ? `Not ready: ${missing.join("; ")}.` : "Every partition has a writer and a reader.", missing.length);
+    if (missing.length) this.#says(`Not ready: ${missing.join("; ")}.`, true);
+    else this.#says("Every partition has a writer and a reader.", false);
   }
 
   #says(text, isBad) {
     const says = document.getElementById("overview-says");
     show(says, text);
-    says.classList.toggle("bad", Boolean(isBad));
+    says.classList.toggle("bad", isBad);
   }
 
   #showPace(atMs, pace) {
     if (pace === null) return;
-    const { completed_per_s: completed, refused_per_s: refused, latency_p50_ms: p50, latency_p99_ms: p99 } = pace;
-    const shown = { completed: completed.toFixed(1), refused: refused.toFixed(1), p50: inMs(p50), p99: inMs(p99) };
+    const { latency_p50_ms: p50, latency_p99_ms: p99 } = pace;
+    const shown = {
+      completed: pace.completed_per_s.toFixed(1),
+      refused: pace.refused_per_s.toFixed(1),
+      p50: inMs(p50),
+      p99: inMs(p99),
+    };
     for (const [id, text] of Object.entries(shown)) show(document.getElementById(id), text);
-    show(document.getElementById("pace-note"), `Counted over ${(pace.interval_ms / 1000).toFixed(1)} s by ${pace.proxies} proxy process(es); latency from a transfer's arrival at a proxy to its outcome, rounded up by at most 19 %.`);
-    this.#rates.add(atMs, [completed]);
+    const seconds = (pace.interval_ms / 1000).toFixed(1);
+    const counted = `${seconds} s by ${pace.proxies} proxy process(es)`;
+    show(document.getElementById("pace-note"), `Counted over ${counted}; latency from a transfer's `
+      + "arrival at a proxy to its outcome, rounded up by at most 19 %.");
+    this.#rates.add(atMs, [pace.completed_per_s]);
     this.#latencies.add(atMs, [p50, p99]);
   }
 
@@ -92,9 +102,8 @@ function nameOf(transfer) {
 }
 
 async function readSteps(transfer, node) {
-  const path = `${accountPath(transfer.from_account_id)}/transfers/${encodeURIComponent(transfer.transaction_id)}`;
   try {
-    const answer = await ask("GET", path);
+    const answer = await ask("GET", transferPath(transfer));
     show(node, answer.ok ? stepsText(answer.body.steps) : problemText(answer.body));
   } catch (fault) {
     if (!(fault instanceof Unreachable)) throw fault;
@@ -104,7 +113,8 @@ async function readSteps(transfer, node) {
 
 /** Steps with the partitions that took them. */
 export function stepsText(steps) {
-  return steps.map((each) => `${each.name} (${each.partition}${each.code ? `, ${each.code}` : ""})`).join(", ");
+  const detail = (each) => (each.code ? `${each.partition}, ${each.code}` : each.partition);
+  return steps.map((each) => `${each.name} (${detail(each)})`).join(", ");
 }
 
 const inMs = (value) => (value === null ? "–" : `${value.toFixed(value < 10 ? 2 : 0)} ms`);
@@ -125,11 +135,12 @@ function lag(writer, reader) {
 
 /** Whether writer and reader are at the same frame of the same chain, as far as both say. */
 function chain(writer, reader) {
-  const dropped = reader.unchained_frames ? `, ${reader.unchained_frames} frames dropped that did not chain` : "";
-  const tip = reader.tip_hash ? reader.tip_hash.slice(0, 8) : "";
-  if (!writer || !writer.tip_hash || writer.sequence !== reader.sequence) return `follows, at ${tip}${dropped}`;
-  if (writer.tip_hash !== reader.tip_hash) return bad(`writer ${writer.tip_hash.slice(0, 8)}, reader ${tip}: they differ`);
-  return `whole, at ${tip}${dropped}`;
+  const count = reader.unchained_frames;
+  const at = `at ${reader.tip_hash.slice(0, 8)}`
+    + (count ? `, ${count} frames dropped that did not chain` : "");
+  if (!writer?.tip_hash || writer.sequence !== reader.sequence) return `follows, ${at}`;
+  if (writer.tip_hash === reader.tip_hash) return `whole, ${at}`;
+  return bad(`writer at ${writer.tip_hash.slice(0, 8)}, reader ${at}: they differ`);
 }
 
 const bad = (text) => element("span", { class: "bad" }, text);

@@ -17,27 +17,39 @@ const HEIGHT = 40;
 
 /** The stretches in the order of the way. `label` is where the time is written. */
 export const STRETCHES = [
-  { name: "network", path: "M100 26 H176", stops: ["browser", "proxy"], label: [138, 18, "middle"] },
+  {
+    name: "network", path: "M100 26 H176",
+    stops: ["browser", "proxy"], label: [138, 18, "middle"],
+  },
   { name: "batch", path: "", stops: ["proxy"], label: [238, 66, "middle"] },
-  { name: "journal", path: "M186 52 V82 H160 V112 M160 152 V184 M160 224 V256", stops: ["queue", "writer", "journal"], label: [104, 208, "end"] },
+  {
+    name: "journal", path: "M186 52 V82 H160 V112 M160 152 V184 M160 224 V256",
+    stops: ["queue", "writer", "journal"], label: [104, 208, "end"],
+  },
   { name: "project", path: "M160 296 V328", stops: ["reader"], label: [104, 316, "end"] },
   { name: "push", path: "M208 348 H280 V52", stops: ["proxy"], label: [274, 208, "end"] },
   { name: "answer", path: "M176 40 H100", stops: ["browser"], label: [138, 58, "middle"] },
 ];
+
+const DESCRIPTION = "The way of a transfer: from this page to the proxy, through queue and writer"
+  + " to the journal, by the reader back to the proxy and here. The table tells the times.";
 
 export class RoutePicture {
   #parts = new Map(); // by name of a stretch: its drawn parts
   #walk = 0; // the newest one; older ones stop
 
   constructor() {
-    this.node = drawn("svg", { viewBox: "0 0 360 380", class: "route", role: "img", "aria-label": "The way of a transfer: from this page to the proxy, through queue and writer to the journal, by the reader back to the proxy and here. The table tells the times." });
-    const lines = Object.fromEntries(STRETCHES.map(({ name, path }) => [name, drawn("path", { d: path, class: "way" })]));
-    const boxes = Object.fromEntries(Object.entries(STATIONS).map(([name, place]) => [name, station(place)]));
-    for (const { name, stops, label: [x, y, anchor] } of STRETCHES) {
+    const about = { role: "img", "aria-label": DESCRIPTION };
+    this.node = drawn("svg", { viewBox: "0 0 360 380", class: "route", ...about });
+    const boxes = {};
+    for (const [name, place] of Object.entries(STATIONS)) boxes[name] = station(place);
+    for (const { name, path, stops, label: [x, y, anchor] } of STRETCHES) {
+      const line = drawn("path", { d: path, class: "way" });
       const time = drawn("text", { x, y, "text-anchor": anchor, class: "time" });
-      this.#parts.set(name, { time, lit: [lines[name], ...stops.map((each) => boxes[each])] });
+      this.node.append(line, time);
+      this.#parts.set(name, { time, lit: [line, ...stops.map((each) => boxes[each])] });
     }
-    this.node.append(...Object.values(lines), ...Object.values(boxes), ...[...this.#parts.values()].map(({ time }) => time));
+    this.node.append(...Object.values(boxes));
   }
 
   /** Sent, and nothing is known yet. */

@@ -4,13 +4,17 @@ import { accountPath, ask, problemText, Unreachable } from "./api.js";
 import { element, show } from "./elements.js";
 
 const STEPS = 1000;
-const STRETCHES = [["1 minute", 60], ["1 hour", 3600], ["1 day", 86400], ["30 days", 2592000], ["1 year", 31536000]];
+const STRETCHES = [
+  ["1 minute", 60], ["1 hour", 3600], ["1 day", 86400], ["30 days", 2592000], ["1 year", 31536000],
+];
 
 export class TimeTravel {
-  #slider = element("input", { type: "range", min: "0", max: String(STEPS), value: String(STEPS), input: () => this.#slid() });
+  #slider = element("input",
+    { type: "range", min: "0", max: STEPS, value: STEPS, input: () => this.#slid() });
   #stretch = element("select", { change: () => this.#toNow() },
     ...STRETCHES.map(([name, seconds]) => element("option", { value: String(seconds) }, name)));
-  #exact = element("input", { type: "datetime-local", step: "0.001", change: () => this.#chosen() });
+  #exact = element("input",
+    { type: "datetime-local", step: "0.001", change: () => this.#chosen() });
   #says = element("output", { class: "past", "aria-live": "polite" }, "now");
   #endMs = null; // of the stretch; null: it is now, and moves on
   #asking = null;
@@ -67,7 +71,8 @@ export class TimeTravel {
   }
 
   #said(answer) {
-    if (answer.ok) return `${answer.body.balance} ${answer.body.currency} (sequence ${answer.body.sequence})`;
-    return answer.body.code === "before_opening" ? "not open yet" : problemText(answer.body);
+    const { balance, currency, sequence, code } = answer.body;
+    if (answer.ok) return `${balance} ${currency} (sequence ${sequence})`;
+    return code === "before_opening" ? "not open yet" : problemText(answer.body);
   }
 }

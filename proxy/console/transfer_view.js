@@ -1,25 +1,31 @@
 // The form that makes a transfer, and the picture of its way with the times that were measured.
 
-import { accountPath, ask, problemText, untilAnswered } from "./api.js";
+import { ask, problemText, transferPath, untilAnswered } from "./api.js";
 import { element, moment, show, table } from "./elements.js";
 import { RoutePicture, STRETCHES } from "./route_picture.js";
 
 const WALK_MS = 3000;
 const MEANINGS = {
-  network: ["page → proxy → page", "the HTTP request there and back, by this browser's clock less the proxy's total"],
+  network: ["page → proxy → page",
+    "the HTTP request there and back, by this browser's clock less the proxy's total"],
   batch: ["in the proxy", "until its frame left; the proxy's clock"],
-  journal: ["proxy → queue → writer → journal", "queued, decided, and given its place in the journal; with all steps between partitions"],
+  journal: ["proxy → queue → writer → journal",
+    "queued, decided, and given its place in the journal; with all steps between partitions"],
   project: ["journal → reader", "written, fsynced, followed and projected"],
   push: ["reader → proxy", "the result's way back"],
   answer: ["in the proxy", "the answer is made; the proxy's clock"],
 };
+const STEP_HEADS = ["Step", "Partition", "Sequence", "Time", "Since its start"];
+const UNANSWERED = "The wallet does not answer; what became of the transfer is not known."
+  + " Asking again with the same id.";
 
 export class TransferView {
   #form = document.getElementById("transfer-form");
   #says = document.getElementById("transfer-says");
   #picture = new RoutePicture();
   #times = table("Where the time went", ["From → to", "Time", "What it is"]);
-  #steps = table("Steps between partitions", ["Step", "Partition", "Sequence", "Time", "Since its start"]);
+  #steps = table("Steps between partitions", STEP_HEADS);
+  #isSending = false;
   #watch;
 
   /** `watch(accountId)` shows an account. */
@@ -36,12 +42,12 @@ export class TransferView {
   }
 
   async #send({ way, ...form }) {
-    const button = this.#form.querySelector("button");
-    button.disabled = true;
+    if (this.#isSending) return; // not a disabled button: that would lose the keyboard's focus
+    this.#isSending = true;
     try {
       await this.#carryOut(form, way);
     } finally {
-      button.disabled = false;
+      this.#isSending = false;
     }
   }
 
@@ -50,68 +56,69 @@ export class TransferView {
     this.#tell(`${form.transaction_id} is on its way …`);
     this.#picture.start();
     const headers = { Prefer: "server-timing", ...(way && { "Wallet-Coordination": way }) };
-    // The same id again is the same transfer: it moves money once, however often it is sent.
-    const sent = await untilAnswered(
-      () => ask("POST", "/wallet/transfer", { body: form, headers }),
-      () => this.#tell("The wallet does not answer; what became of the transfer is not known. Asking again with the same id.", true));
-    if (sent.status >= 400) {
-      this.#picture.stop();
-      this.#tell(problemText(sent.body), true);
-      if (sent.status === 422) this.#form.transaction_id.value = newTransactionId(); // that id is used up
+    const sent = await this.#sendUntilDecided(form, headers);
+    if (sent.ok) {
+      this.#showDone(sent);
+      this.#form.transaction_id.value = newTransactionId();
+      await this.#readSteps(form);
       return;
     }
-    await this.#showOutcome(form, sent);
+    this.#picture.stop();
+    this.#tell(problemText(sent.body), true);
+    const isDecided = sent.headers.has("Wallet-Coordination"); // then that id is used up
+    if (isDecided) this.#form.transaction_id.value = newTransactionId();
   }
 
-  async #showOutcome(form, sent) {
-    const recorded = await this.#recorded(form);
-    if (recorded.status !== "completed") {
-      this.#picture.stop();
-      this.#tell(`${form.transaction_id}: ${problemText(recorded)}`, true);
-    } else {
-      this.#tell(`${form.transaction_id} is done: ${recorded.amount} ${recorded.currency} moved, ${form.from_account_id} has ${recorded.balance} ${recorded.currency}; ${sent.elapsedMs.toFixed(1)} ms in all.`);
-      this.#watch(form.from_account_id);
-      this.#watch(form.to_account_id);
-      this.#showTimes(sent);
-    }
-    this.#showSteps(recorded);
-    this.#form.transaction_id.value = newTransactionId();
-  }
-
-  /** The transfer as it is recorded, waited for as long as it has no outcome. */
-  async #recorded({ from_account_id: payer, transaction_id: id }) {
-    const path = `${accountPath(payer)}/transfers/${encodeURIComponent(id)}`;
+  /** The same id again is the same transfer: it moves money once, however often it is sent. */
+  async #sendUntilDecided(form, headers) {
     for (;;) {
-      const answer = await untilAnswered(
-        () => ask("GET", path, { headers: { Prefer: "wait=20" } }),
-        () => this.#tell("The wallet does not answer; asking again what became of the transfer.", true));
-      if (!answer.ok || answer.body.status !== "pending") return answer.body;
-      this.#tell(`${id} is under way between partitions …`);
+      const sent = await untilAnswered(
+        () => ask("POST", "/wallet/transfer", { body: form, headers }),
+        () => this.#tell(UNANSWERED, true));
+      if (sent.status !== 202) return sent;
+      this.#tell(`${form.transaction_id} is sent and has no outcome yet; asking on …`);
     }
+  }
+
+  #showDone(sent) {
+    const { transaction_id: id, amount, balance, currency, from_account_id: payer } = sent.body;
+    const isRepeat = sent.headers.has("Idempotent-Replayed");
+    this.#tell(`${id} is done: ${amount} ${currency} moved, ${payer} has ${balance} ${currency}; `
+      + (isRepeat ? "the first answer again, " : "") + `${sent.elapsedMs.toFixed(1)} ms in all.`);
+    this.#watch(payer);
+    this.#watch(sent.body.to_account_id);
+    this.#showTimes(sent);
+  }
+
+  async #readSteps(form) {
+    const recorded = await untilAnswered(() => ask("GET", transferPath(form)), () => {});
+    if (recorded.ok) this.#showSteps(recorded.body);
   }
 
   #showTimes({ headers, elapsedMs }) {
     const told = timesOf(headers.get("Server-Timing"));
-    if (told.total === undefined) return this.#picture.stop(); // not known in time: nothing was measured
     const times = { network: elapsedMs - told.total, ...told };
     const known = STRETCHES.filter(({ name }) => times[name] !== undefined);
     const rows = known.map(({ name }) => [MEANINGS[name][0], inMs(times[name]), MEANINGS[name][1]]);
     if (told.journal === undefined) {
-      rows.push(["proxy → … → proxy", inMs(told.wallet), "queue, writer, journal and reader; not told apart, because the machines' clocks disagree"]);
+      rows.push(["proxy → … → proxy", inMs(told.wallet),
+        "queue, writer, journal and reader: not told apart, as the machines' clocks disagree"]);
     }
     rows.push(["all", inMs(elapsedMs), "as this browser waited"]);
     this.#times.fill(rows);
     this.#times.frame.hidden = false;
     const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    show(document.getElementById("route-note"), isStill ? "" : `Shown ${Math.round(WALK_MS / elapsedMs)} times slower than it was.`);
+    const slower = `Shown ${Math.round(WALK_MS / elapsedMs)} times slower than it was.`;
+    show(document.getElementById("route-note"), isStill || elapsedMs > WALK_MS ? "" : slower);
     this.#picture.walk(times, isStill ? 0 : WALK_MS);
   }
 
-  #showSteps({ steps = [] }) {
+  #showSteps({ steps }) {
     this.#steps.frame.hidden = steps.length === 0;
     const began = steps.length ? Date.parse(steps[0].at) : 0;
-    this.#steps.fill(steps.map((each) => [each.code ? `${each.name} (${each.code})` : each.name,
-      String(each.partition), String(each.sequence), moment(each.at), `${Date.parse(each.at) - began} ms`]));
+    this.#steps.fill(steps.map((each) => [
+      each.code ? `${each.name} (${each.code})` : each.name, String(each.partition),
+      String(each.sequence), moment(each.at), `${Date.parse(each.at) - began} ms`]));
   }
 
   #tell(text, isBad = false) {

@@ -107,7 +107,7 @@ def test_a_transfer_that_got_no_answer_is_sent_again_with_its_id(
 
     page.route("**/wallet/transfer", lose_the_first_answers)
     send(page, payer, payee, "4.00")
-    expect(page.locator("#transfer-says")).to_contain_text("is done")
+    expect(page.locator("#transfer-says")).to_contain_text("the first answer again")
     expect(page.locator(balance(payee))).to_have_text("4.00 USD")
     assert len(set(lost)) == 1
 
