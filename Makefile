@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 RUN    := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 
-.PHONY: up test unit e2e chaos lint format sim bench requirements wheels clean
+.PHONY: up test unit browser screenshots e2e chaos lint format sim bench requirements wheels clean
 
 PIP     = $(BIN)/pip --disable-pip-version-check --quiet install
 
@@ -26,11 +26,19 @@ $(DEV): $(RUN) requirements-dev.txt
 up: $(RUN)              ## install and run the whole wallet on this machine, until Ctrl-C
 	$(BIN)/ewallet up
 
-test: $(DEV) lint     ## everything that needs no Docker; CI runs `make e2e` too
+test: $(DEV) lint     ## everything that needs neither Docker nor a browser; CI runs `make browser e2e` too
 	$(BIN)/pytest --numprocesses auto --dist loadfile --durations 10
 
 unit: $(DEV)          ## the inner loop: no server is started
-	$(BIN)/pytest -m "not server and not faults and not simulation and not e2e" -q --numprocesses auto
+	$(BIN)/pytest -m "not server and not faults and not simulation and not e2e and not browser" -q --numprocesses auto
+
+browser: $(DEV)       ## the console in a real browser, which is installed if it is not there
+	tests/browser/provide-chromium
+	$(BIN)/pytest -m browser tests/browser
+
+screenshots: $(DEV)   ## take the pictures in docs/images anew
+	tests/browser/provide-chromium
+	$(BIN)/python -m tests.browser.screenshots
 
 e2e: $(DEV)           ## a whole cluster under docker compose, its containers killed one by one
 	$(BIN)/pytest -m e2e --timeout 900 tests/e2e

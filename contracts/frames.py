@@ -78,6 +78,11 @@ class ResultFrame(Struct, frozen=True, array_like=True):
     """Outcomes for one proxy, of any partitions."""
 
     results: list[Result]
+    journaled_at_us: int = 0
+    """When the broker stored the newest of the event frames that they come from, by its clock; Unix
+    us. It stamps a frame before it writes and fsyncs it. 0 from a reader of an older version."""
+    pushed_at_us: int = 0
+    """When the reader sent this frame, by its clock; Unix us."""
 
 
 _T = TypeVar("_T")

@@ -1,4 +1,4 @@
-"""What writers and readers say of themselves when asked on `subjects.status_subject`."""
+"""What writers, readers and proxies say of themselves when asked on `subjects.status_subject`."""
 
 from typing import Final
 
@@ -20,6 +20,8 @@ class WriterPartition(Struct, frozen=True):
     """Transfers to other partitions that were started here and have no outcome yet."""
     oldest_started_at_ms: int
     """When the oldest of them was started, Unix ms; 0 if there is none."""
+    tip_hash: str = ""
+    """Hash of the frame of `sequence`, hexadecimal; empty from a writer of an older version."""
 
 
 class WriterCoordinator(Struct, frozen=True):
@@ -54,6 +56,10 @@ class ReaderPartition(Struct, frozen=True):
     lag_frames: int
     """Frames received and not projected yet."""
     accounts: int
+    tip_hash: str = ""
+    """Hash of the frame of `sequence`, hexadecimal; empty from a reader of an older version."""
+    unchained_frames: int = 0
+    """Frames that did not chain on the tip, and so did not count, since this reader started."""
 
 
 class ReaderStatus(Struct, frozen=True, tag="reader"):
@@ -63,7 +69,17 @@ class ReaderStatus(Struct, frozen=True, tag="reader"):
     partitions: list[ReaderPartition]
 
 
-ServiceStatus = WriterStatus | ReaderStatus
+class ProxyStatus(Struct, frozen=True, tag="proxy"):
+    """A proxy process and the transfers that it has answered since it started."""
+
+    id: str
+    completed: int
+    refused: int
+    latency_counts: list[int]
+    """By class of latency (`proxy.core.pace`)."""
+
+
+ServiceStatus = WriterStatus | ReaderStatus | ProxyStatus
 
 _DECODER: Final[msgspec.json.Decoder[ServiceStatus]] = msgspec.json.Decoder(ServiceStatus)
 

@@ -111,5 +111,5 @@ def query_subject(partition: int) -> str:
 
 
 def status_subject(role: str) -> str:
-    """Where every process of a role (writer, reader) answers with its status."""
+    """Where every process of a role (writer, reader, proxy) answers with its status."""
     return f"wallet.status.{role}"

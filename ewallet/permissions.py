@@ -145,7 +145,9 @@ def _proxy(partitions: Sequence[int]) -> Permissions:
             _inbox(Role.PROXY),
             subjects.result_subject("*"),
             *(subjects.change_subject(partition) for partition in partitions),
+            subjects.status_subject(Role.PROXY.value),
         ),
+        replies_per_request=1,
     )
 
 

@@ -197,6 +197,7 @@ def _announce(plan: Plan, crew: Crew) -> None:
     url = http_url(plan.http_host, plan.http_port)
     rows = [
         ("API", f"{url}  (documentation at {url}/docs)"),
+        ("console", f"{url}/console"),
         ("data folder", str(plan.folder.root)),
         ("partitions", str(plan.partitions)),
         ("NATS", f"127.0.0.1:{plan.nats.port}, monitoring {plan.nats.monitor_url}"),

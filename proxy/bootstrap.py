@@ -11,6 +11,8 @@ from aiohttp import web
 from broker.nats_broker import NatsBroker
 from broker.port import Broker
 from contracts.partitioning import SlotMap
+from contracts.status import ProxyStatus, encode_status
+from contracts.subjects import status_subject
 from proxy.adapters.http_server import HttpLimits, HttpServer, listen
 from proxy.config import ProxySettings, read_proxy_settings
 from proxy.service.changes import BrokerWatches
@@ -40,10 +42,22 @@ async def _serve(broker: Broker, proxy_id: str, settings: ProxySettings) -> None
     limits = HttpLimits()
     _allow_connections(limits.connections_max)
     server = HttpServer(gateway, watches, limits, settings.coordination, origins=settings.origins)
+    await _serve_status(broker, proxy_id, gateway)
     async with asyncio.TaskGroup() as works:
         works.create_task(gateway.run())
         works.create_task(watches.run())
         works.create_task(_serve_http(server, settings))
+
+
+async def _serve_status(broker: Broker, proxy_id: str, gateway: BrokerGateway) -> None:
+    """Tell who asks what this process has answered."""
+    pace = gateway.pace
+
+    async def answer(_request: bytes) -> bytes:
+        counts = list(pace.latency_counts)
+        return encode_status(ProxyStatus(proxy_id, pace.completed, pace.refused, counts))
+
+    await broker.serve(status_subject("proxy"), answer)
 
 
 def _allow_connections(count: int) -> None:

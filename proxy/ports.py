@@ -17,7 +17,9 @@ from contracts.queries import (
     UnfinishedQuery,
 )
 from contracts.results import Result
-from contracts.status import ReaderStatus, WriterStatus
+from contracts.status import ProxyStatus, ReaderStatus, WriterStatus
+from proxy.core.pace import Pace
+from proxy.core.timing import Timing
 from proxy.core.watch import News
 
 AccountsQuery = AccountQuery | EntriesQuery | TransferQuery | CreditStepsQuery
@@ -50,6 +52,7 @@ class GatewayStatus(Struct, frozen=True):
     held_requests: int
     """Of this proxy process."""
     is_connected: bool
+    proxies: list[ProxyStatus] = []
 
 
 class Gateway(Protocol):
@@ -60,8 +63,17 @@ class Gateway(Protocol):
         """Which account lives in which partition."""
         ...
 
-    def submit(self, command: Command, *, wait_ms: int) -> Awaitable[Result | None]:
+    @property
+    def pace(self) -> Pace:
+        """Where the edge notes the transfers that this process has answered."""
+        ...
+
+    def submit(
+        self, command: Command, *, wait_ms: int, timing: Timing | None = None
+    ) -> Awaitable[Result | None]:
         """Send a command and hold until its result; None if it is not known within wait_ms.
+
+        The timing is told the moments of its way.
 
         With wait_ms 0 the command is sent and None comes at once. Raise NoRoom, before anything
         was sent.

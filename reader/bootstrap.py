@@ -23,6 +23,7 @@ from reader.adapters.store_folder import (
     promote,
     store_folder,
 )
+from reader.adapters.wall_clock import unix_us
 from reader.config import DatabaseAddress, read_database_address
 from reader.ports import ReaderFault
 from reader.service.changes import ChangeSender
@@ -222,7 +223,7 @@ async def _serve(broker: Broker, partitions: list[Partition], ready: Callable[[]
     async def answer_status(_request: bytes) -> bytes:
         return encode_status(ReaderStatus(name, [p.status() for p in partitions]))
 
-    results, changes = ResultSender(broker), ChangeSender(broker)
+    results, changes = ResultSender(broker, unix_us), ChangeSender(broker)
     async with asyncio.TaskGroup() as following:
         following.create_task(lose(broker))
         following.create_task(results.run())

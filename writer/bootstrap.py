@@ -173,6 +173,7 @@ def partition_status(writer: PartyWriter[Partition]) -> WriterPartition | None:
         accounts=len(machine.rules.accounts),
         unfinished=machine.rules.unfinished_count,
         oldest_started_at_ms=machine.rules.oldest_started_at_ms,
+        tip_hash=writer.durable_hash.hex(),
     )
 
 

@@ -7,6 +7,7 @@ import msgspec
 
 from proxy.core.live_messages import AccountChanged, AccountStands, LiveError, Unsubscribed
 from proxy.core.live_requests import Subscribe, Unsubscribe
+from proxy.core.picture import Picture
 
 _SENT: Final = {"Subscribe": Subscribe, "Unsubscribe": Unsubscribe}
 _RECEIVED: Final = {
@@ -15,6 +16,7 @@ _RECEIVED: Final = {
     "Unsubscribed": Unsubscribed,
     "LiveError": LiveError,
 }
+_PICTURES: Final = {"Picture": Picture}
 
 _SCHEMA: Final = "#/components/schemas/{name}"
 
@@ -32,7 +34,8 @@ _ABOUT: Final = (
 def describe_messages() -> dict[str, Any]:
     """The whole document, ready to be written as JSON."""
     kinds = {**_SENT, **_RECEIVED}
-    _, schemas = msgspec.json.schema_components(list(kinds.values()), ref_template=_SCHEMA)
+    described = {**kinds, **_PICTURES}
+    _, schemas = msgspec.json.schema_components(list(described.values()), ref_template=_SCHEMA)
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "E-wallet", "version": version("ewallet"), "description": _ABOUT},
@@ -43,14 +46,20 @@ def describe_messages() -> dict[str, Any]:
                 "description": "One WebSocket, any number of accounts up to a bound.",
                 "messages": {name: _message_of_components(name) for name in kinds},
                 "bindings": {"ws": {"method": "GET"}},
-            }
+            },
+            "pictures": {
+                "address": "/wallet/status/events",
+                "description": "Server-Sent Events: one a second, for who looks at the wallet.",
+                "messages": {name: _message_of_components(name) for name in _PICTURES},
+            },
         },
         "operations": {
-            "ask": _operation("receive", "What the wallet takes.", list(_SENT)),
-            "tell": _operation("send", "What the wallet tells.", list(_RECEIVED)),
+            "ask": _operation("receive", "subscribe", "What the wallet takes.", list(_SENT)),
+            "tell": _operation("send", "subscribe", "What the wallet tells.", list(_RECEIVED)),
+            "show": _operation("send", "pictures", "How the wallet is.", list(_PICTURES)),
         },
         "components": {
-            "messages": {name: _message(name, kind) for name, kind in kinds.items()},
+            "messages": {name: _message(name, kind) for name, kind in described.items()},
             "schemas": schemas,
         },
     }
@@ -68,10 +77,10 @@ def _message_of_components(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/messages/{name}"}
 
 
-def _operation(action: str, summary: str, names: list[str]) -> dict[str, Any]:
+def _operation(action: str, channel: str, summary: str, names: list[str]) -> dict[str, Any]:
     return {
         "action": action,
         "summary": summary,
-        "channel": {"$ref": "#/channels/subscribe"},
-        "messages": [{"$ref": f"#/channels/subscribe/messages/{name}"} for name in names],
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "messages": [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in names],
     }

@@ -15,6 +15,7 @@ from proxy.core.forms import AccountForm, TransferForm
 from proxy.core.overview import Healthy, Overview
 from proxy.core.parameters import (
     AccountParameters,
+    ConsoleParameters,
     EntriesParameters,
     EventsParameters,
     NoParameters,
@@ -106,7 +107,12 @@ _REFUSED_TRANSFERS: Final = (
 
 _QUERIES: Final = (problems.ACCOUNT_NOT_FOUND, problems.SEQUENCE_NOT_REACHED, problems.NO_ANSWER)
 
-_DONE_HEADERS: Final = ("Location", "Idempotent-Replayed", "Preference-Applied")
+_DONE_HEADERS: Final = (
+    "Location",
+    "Idempotent-Replayed",
+    "Preference-Applied",
+    "Server-Timing",
+)
 _PENDING_HEADERS: Final = ("Location", "Preference-Applied")
 
 CALLS: Final = (
@@ -243,6 +249,20 @@ CALLS: Final = (
         replies=(Reply(200, "The wallet as this proxy sees it.", (Overview,)),),
     ),
     Call(
+        name="status_events",
+        method="GET",
+        path="/wallet/status/events",
+        handler=Handlers.pictures,
+        summary="Watch the wallet over Server-Sent Events",
+        description=(
+            "Once a second an event `picture` with status, unfinished transfers and pace, as"
+            " `/asyncapi.json` describes it."
+        ),
+        parameters=NoParameters,
+        replies=(Reply(200, "Events without an end.", content_type=EVENT_STREAM),),
+        problems=(problems.ORIGIN_NOT_ALLOWED,),
+    ),
+    Call(
         name="health",
         method="GET",
         path="/healthz",
@@ -287,5 +307,34 @@ CALLS: Final = (
         summary="Describe this API for people",
         parameters=NoParameters,
         replies=(Reply(200, "A page.", content_type="text/html"),),
+    ),
+    Call(
+        name="console",
+        method="GET",
+        path="/console",
+        handler=Handlers.console,
+        summary="Show the wallet at work, for people",
+        parameters=NoParameters,
+        replies=(Reply(200, "A page that loads its files from here.", content_type="text/html"),),
+    ),
+    Call(
+        name="console_file",
+        method="GET",
+        path="/console/{file}",
+        handler=Handlers.console,
+        summary="Give a file of the console",
+        parameters=ConsoleParameters,
+        replies=(Reply(200, "The file.", content_type="*/*"),),
+        problems=(problems.NOT_FOUND,),
+    ),
+    Call(
+        name="console_library_file",
+        method="GET",
+        path="/console/vendor/uplot/{file}",
+        handler=Handlers.console,
+        summary="Give a file of the charting library that the console uses",
+        parameters=ConsoleParameters,
+        replies=(Reply(200, "The file.", content_type="*/*"),),
+        problems=(problems.NOT_FOUND,),
     ),
 )

@@ -4,7 +4,10 @@ Handlers know HTTP and the gateway and nothing about money. What a client did wr
 a Problem; what failed behind the gateway is raised and becomes one in `http_server`.
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from aiohttp import web
@@ -22,8 +25,10 @@ from contracts.queries import (
     StepRecord,
     TransferAnswer,
     TransferQuery,
+    UnfinishedQuery,
 )
 from contracts.results import Result
+from proxy.adapters.console_files import CONSOLE_POLICY, ConsoleFile
 from proxy.adapters.http_bodies import read_json_body
 from proxy.adapters.http_live import LiveHandlers
 from proxy.adapters.http_responses import (
@@ -32,9 +37,11 @@ from proxy.adapters.http_responses import (
     page_response,
     problem_response,
 )
+from proxy.adapters.live_status_stream import PictureFeed
 from proxy.core.coordinations import COORDINATION_HEADER, choose_coordination
 from proxy.core.fields import Fault
 from proxy.core.forms import parse_account, parse_transfer
+from proxy.core.instants import format_instant
 from proxy.core.overview import (
     Healthy,
     Overview,
@@ -42,6 +49,7 @@ from proxy.core.overview import (
     missing_parts,
     partition_overviews,
 )
+from proxy.core.pace import PaceMeter
 from proxy.core.parameters import (
     Pairs,
     parse_account_query,
@@ -50,9 +58,10 @@ from proxy.core.parameters import (
     parse_transfer_query,
     parse_unfinished_query,
 )
+from proxy.core.picture import UNFINISHED_SHOWN, Picture
 from proxy.core.preferences import NO_PREFERENCES, Preferences, parse_preferences
-from proxy.core.problems import BY_MISSING, BY_REJECTION, NOT_READY, Problem
-from proxy.core.recorded import recorded_transfer, unfinished_transfers
+from proxy.core.problems import BY_MISSING, BY_REJECTION, NOT_FOUND, NOT_READY, Problem
+from proxy.core.recorded import UnfinishedTransfers, recorded_transfer, unfinished_transfers
 from proxy.core.representations import (
     account_opened,
     account_pending,
@@ -61,9 +70,13 @@ from proxy.core.representations import (
     transfer_completed,
     transfer_pending,
 )
-from proxy.ports import AccountsQuery, Gateway
+from proxy.core.timing import Timing
+from proxy.ports import AccountsQuery, Gateway, GatewayStatus, NoAnswer
 
 Headers = list[tuple[str, str]]
+
+_PICTURE_WAIT_S: Final = 0.5
+"""How long a picture of the wallet waits for the unfinished transfers."""
 
 _Command = TypeVar("_Command", OpenAccount, Transfer)
 _Answer = TypeVar("_Answer", AccountAnswer, EntriesAnswer, TransferAnswer, CreditStepsAnswer)
@@ -79,7 +92,7 @@ class Target(Struct, frozen=True):
 class Handlers:
     """The calls of the API over one gateway, and those of `live`.
 
-    `openapi`, `asyncapi` and `docs` are the finished documents.
+    `openapi`, `asyncapi` and `docs` are the finished documents, `console` its files by path.
     `coordination` is that of transfers that come without a choice of their own; `now_ms` tells
     Unix milliseconds.
     """
@@ -95,6 +108,7 @@ class Handlers:
         openapi: bytes,
         asyncapi: bytes,
         docs: bytes,
+        console: Mapping[str, ConsoleFile],
     ) -> None:
         self._gateway = gateway
         self._live = live
@@ -106,6 +120,9 @@ class Handlers:
         self._openapi = openapi
         self._asyncapi = asyncapi
         self._docs = docs
+        self._console = console
+        self._pictures = PictureFeed(self._picture)
+        self._meter = PaceMeter()
 
     async def transfer(self, request: web.BaseRequest, target: Target) -> WholeResponse:
         """Move money: `POST /wallet/transfer`."""
@@ -172,20 +189,22 @@ class Handlers:
         """Watch one account: `GET /wallet/accounts/{account_id}/events`."""
         return await self._live.events(request, target.path, target.query)
 
+    async def pictures(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
+        """Watch the wallet: `GET /wallet/status/events`."""
+        return await self._live.pictures(request, target.query, self._pictures)
+
     async def unfinished(self, _: web.BaseRequest, target: Target) -> WholeResponse:
         """Show transfers that have no outcome yet: `GET /wallet/transfers/unfinished`."""
         query = parse_unfinished_query(target.query)
         if isinstance(query, Problem):
             return problem_response(query)
-        answers = await self._gateway.unfinished(query)
-        shown = unfinished_transfers(answers, limit=query.limit, now_ms=self._now_ms())
-        return json_response(200, shown)
+        return json_response(200, await self._unfinished(query))
 
     async def status(self, _: web.BaseRequest, target: Target) -> WholeResponse:
         """Show who answers for what: `GET /wallet/status`."""
         if problem := parse_no_parameters(target.query):
             return problem_response(problem)
-        return json_response(200, await self._overview())
+        return json_response(200, self._overview(await self._gateway.status()))
 
     async def health(self, _: web.BaseRequest, target: Target) -> WholeResponse:
         """Say that the process lives: `GET /healthz`."""
@@ -198,7 +217,7 @@ class Handlers:
         """Say whether transfers can be made: `GET /readyz`."""
         if problem := parse_no_parameters(target.query):
             return problem_response(problem)
-        if missing := missing_parts(await self._overview()):
+        if missing := missing_parts(self._overview(await self._gateway.status())):
             return problem_response(Problem(NOT_READY, errors=missing))
         ready: Healthy = {"status": "ready"}
         return json_response(200, ready)
@@ -221,6 +240,15 @@ class Handlers:
             return problem_response(problem)
         return page_response("text/html; charset=utf-8", self._docs)
 
+    async def console(self, request: web.BaseRequest, target: Target) -> WholeResponse:
+        """Give the page for people, or a file of it: `GET /console`."""
+        if problem := parse_no_parameters(target.query):
+            return problem_response(problem)
+        file = self._console.get(request.rel_url.path)
+        if file is None:
+            return problem_response(Problem(NOT_FOUND))
+        return page_response(file.content_type, file.body, CONSOLE_POLICY)
+
     async def _carry_out(
         self,
         request: web.BaseRequest,
@@ -230,16 +258,22 @@ class Handlers:
         pending: Callable[[_Command], object],
     ) -> WholeResponse:
         """Submit a command and show what became of it."""
+        began_ns = time.perf_counter_ns()
         preferences = _preferences(request)
         wait_ms = WAIT_MS_DEFAULT if preferences.wait_ms is None else preferences.wait_ms
-        result = await self._gateway.submit(command, wait_ms=wait_ms)
+        timing = Timing(_unix_us) if preferences.is_timed else None
+        result = await self._gateway.submit(command, wait_ms=wait_ms, timing=timing)
         headers = _applied(preferences)
         if result is None:
             headers.append(("Location", location))
             return json_response(202, pending(command), headers)
+        if timing is not None:
+            headers.append(("Server-Timing", timing.header()))
         if result.repeated:
             headers.append(("Idempotent-Replayed", "true"))
         if isinstance(command, Transfer):
+            elapsed_us = (time.perf_counter_ns() - began_ns) // 1_000
+            self._gateway.pace.note(elapsed_us, is_completed=result.rejection is None)
             headers.append((COORDINATION_HEADER, COORDINATION_NAMES[result.coordination]))
         if result.rejection is not None:
             return problem_response(Problem(BY_REJECTION[result.rejection]), headers)
@@ -272,14 +306,37 @@ class Handlers:
         assert isinstance(answer, kind | NotFound)
         return answer
 
-    async def _overview(self) -> Overview:
-        status = await self._gateway.status()
+    async def _unfinished(self, query: UnfinishedQuery) -> UnfinishedTransfers:
+        answers = await self._gateway.unfinished(query)
+        return unfinished_transfers(answers, limit=query.limit, now_ms=self._now_ms())
+
+    async def _picture(self) -> Picture:
+        """What who watches the wallet is shown. A reader that is away keeps no picture back."""
+        asked = asyncio.create_task(self._gateway.status())
+        unfinished = None
+        with suppress(NoAnswer, TimeoutError):
+            async with asyncio.timeout(_PICTURE_WAIT_S):
+                unfinished = await self._unfinished(UnfinishedQuery(limit=UNFINISHED_SHOWN))
+        status = await asked
+        now_ms = self._now_ms()
+        return {
+            "at": format_instant(now_ms),
+            "overview": self._overview(status),
+            "unfinished": unfinished,
+            "pace": self._meter.look(status.proxies, now_ms),
+        }
+
+    def _overview(self, status: GatewayStatus) -> Overview:
         return {
             "is_connected": status.is_connected,
             "held_requests": status.held_requests,
             "partitions": partition_overviews(self._slot_counts, status.writers, status.readers),
             "coordinators": coordinator_overviews(status.writers),
         }
+
+
+def _unix_us() -> int:
+    return time.time_ns() // 1_000
 
 
 _PREFER: Final = "Prefer"

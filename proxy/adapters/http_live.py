@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 from proxy.adapters.http_responses import page_response, problem_response
 from proxy.adapters.live_event_stream import EVENT_STREAM, EventStreamListener, Streamed
 from proxy.adapters.live_outflow import Outflow
+from proxy.adapters.live_status_stream import PictureFeed, PictureListener
 from proxy.adapters.live_websocket import WebSocketListener, new_websocket
 from proxy.core.parameters import (
     LAST_EVENT_ID,
@@ -86,6 +87,19 @@ class LiveHandlers:
         with _Connected(self._clients, request, listener):
             problem = await listener.serve(watched.from_sequence)
         return Streamed() if problem is None else problem_response(problem)
+
+    async def pictures(
+        self, request: web.BaseRequest, query: Pairs, feed: PictureFeed
+    ) -> web.StreamResponse:
+        """Watch the wallet: `GET /wallet/status/events`."""
+        if problem := parse_no_parameters(query) or self._of_strange_origin(request):
+            return problem_response(problem)
+        if request.method == hdrs.METH_HEAD or request.transport is None:
+            return page_response(EVENT_STREAM, b"")
+        listener = PictureListener(request.transport)
+        with _Connected(self._clients, request, listener):
+            await feed.serve(listener)
+        return Streamed()
 
     def _of_strange_origin(self, request: web.BaseRequest) -> Problem | None:
         """Browsers say whose page asks, and ask for anybody; other programs say nothing."""

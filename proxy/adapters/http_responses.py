@@ -152,19 +152,16 @@ def problem_response(problem: Problem, headers: HeaderLines = ()) -> WholeRespon
     return WholeResponse(status=status, head=head, body=orjson.dumps(document(problem)))
 
 
-def page_response(content_type: str, body: bytes) -> WholeResponse:
-    """Answer with a finished document that loads nothing and runs nothing."""
-    head = status_line_and_content_type(HTTPStatus.OK, content_type) + _lines(_PAGE_HEADERS)
-    return WholeResponse(status=HTTPStatus.OK, head=head, body=body)
-
-
-_PAGE_HEADERS: Final = (
-    (
-        "Content-Security-Policy",
-        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
-    ),
-    ("Referrer-Policy", "no-referrer"),
+LOADS_NOTHING: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 )
+
+
+def page_response(content_type: str, body: bytes, policy: str = LOADS_NOTHING) -> WholeResponse:
+    """Answer with a finished document; the policy says what it may load and run."""
+    headers = (("Content-Security-Policy", policy), ("Referrer-Policy", "no-referrer"))
+    head = status_line_and_content_type(HTTPStatus.OK, content_type) + _lines(headers)
+    return WholeResponse(status=HTTPStatus.OK, head=head, body=body)
 
 
 def _lines(headers: HeaderLines) -> bytes:

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from contracts.coordination import Coordination
 from proxy.adapters.asyncapi import describe_messages
+from proxy.adapters.console_files import read_console_files
 from proxy.adapters.docs_page import render_page
 from proxy.adapters.http_calls import CALLS
 from proxy.adapters.http_handlers import Handlers
@@ -93,6 +94,7 @@ class HttpServer(web.Server):
             openapi=to_json(document),
             asyncapi=to_json(describe_messages()),
             docs=render_page(document),
+            console=read_console_files(),
         )
         super().__init__(Routes(CALLS, handlers).dispatch)
         self._limits = limits

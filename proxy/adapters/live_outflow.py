@@ -31,6 +31,11 @@ Form = Callable[[bytes, News], bytes]
 """Message in JSON, and what it tells, to bytes on the wire."""
 
 
+def no_form(message: bytes, _: News) -> bytes:
+    """For who is sent bytes only."""
+    return message
+
+
 class Outflow:
     """The way to one client."""
 
@@ -65,6 +70,11 @@ class Outflow:
         self._left = 0
         """Bytes that nobody had taken when it was last looked at."""
         transport.set_write_buffer_limits(high=OUTFLOW_BYTES_MAX)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the client has yet to take what was sent."""
+        return self._is_paused
 
     def tell(self, telling: Telling) -> None:
         """Send news, or let it wait while there is no room."""

@@ -29,6 +29,12 @@ _HEADERS: Final = {
     "Location": "Where the outcome can be asked for.",
     "Idempotent-Replayed": "`true` when this is the first answer again.",
     "Preference-Applied": "What was heeded of `Prefer`.",
+    "Server-Timing": (
+        "Where the time went, in ms, when `Prefer` asked for it: `batch` until its frame left,"
+        " `wallet` until its result came, `answer` until this was written; `total`. `wallet` is cut"
+        " into `journal` (until the broker stored the event), `project` (until a reader had applied"
+        " it) and `push` (until the proxy had it), unless the clocks of the machines disagree."
+    ),
     "Retry-After": "Seconds to wait before trying again.",
     "Allow": "Methods that are possible here.",
     "Upgrade": "The protocol that is spoken here.",
@@ -43,7 +49,8 @@ _PREFER: Final = {
     "required": False,
     "description": (
         "`wait=n`: wait up to n seconds (at most 60) for the outcome; `respond-async`: do not"
-        " wait, and ask the `Location` for the outcome. Anything else is ignored (RFC 7240)."
+        " wait, and ask the `Location` for the outcome; `server-timing`: tell where the time went."
+        " Anything else is ignored (RFC 7240)."
     ),
     "schema": {"type": "string"},
     "example": "wait=1",

@@ -173,6 +173,7 @@ RULES: Final[dict[str, Callable[[str], object]]] = {
     "min_sequence": _whole_number(0, SEQUENCE_MAX),
     "limit": _whole_number(1, PAGE_ENTRIES_MAX),
     "page_token": _checked_later,
+    "file": _checked_later,
 }
 """Field name → text to value, or a Fault."""
 

@@ -11,6 +11,16 @@ from proxy.core.fields import FieldProblem
 from proxy.core.instants import format_instant
 from proxy.core.representations import Moment
 
+TipHash = Annotated[
+    str,
+    Meta(
+        description=(
+            "Hash of the frame of `sequence`, hexadecimal: at the same sequence writer and readers"
+            " of a partition have the same one. Empty: it does not say."
+        )
+    ),
+]
+
 
 class LeadingWriter(TypedDict):
     """The writer that leads a partition."""
@@ -20,6 +30,7 @@ class LeadingWriter(TypedDict):
     sequence: Annotated[int, Meta(description="Of the last durable event.")]
     in_flight: Annotated[int, Meta(description="Frames appended and not acknowledged yet.")]
     accounts: int
+    tip_hash: TipHash
 
 
 class FollowingReader(TypedDict):
@@ -30,6 +41,16 @@ class FollowingReader(TypedDict):
     stored_sequence: Annotated[int, Meta(description="Of the last event in the read store.")]
     lag_frames: Annotated[int, Meta(description="Frames received and not projected yet.")]
     accounts: int
+    tip_hash: TipHash
+    unchained_frames: Annotated[
+        int,
+        Meta(
+            description=(
+                "Frames that did not chain on the tip, and so did not count, since it started:"
+                " those of a deposed writer, or somebody else's."
+            )
+        ),
+    ]
 
 
 Standbys = Annotated[
@@ -107,6 +128,8 @@ def partition_overviews(
                     "stored_sequence": followed.stored_sequence,
                     "lag_frames": followed.lag_frames,
                     "accounts": followed.accounts,
+                    "tip_hash": followed.tip_hash,
+                    "unchained_frames": followed.unchained_frames,
                 }
             )
     return found
@@ -131,6 +154,7 @@ def _lead(shown: PartitionOverview, writer_id: str, led: WriterPartition) -> Non
         "sequence": led.sequence,
         "in_flight": led.in_flight,
         "accounts": led.accounts,
+        "tip_hash": led.tip_hash,
     }
     shown["unfinished"] = led.unfinished
     shown["oldest_unfinished_at"] = _oldest(led)

@@ -34,6 +34,12 @@ class NoParameters(Struct, frozen=True, forbid_unknown_fields=True):
     """A call that takes none."""
 
 
+class ConsoleParameters(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which file of the console."""
+
+    file: Annotated[str, Meta(description="Its name.", examples=["main.js"])]
+
+
 class OpeningParameters(Struct, frozen=True, forbid_unknown_fields=True):
     """Which account is to be opened."""
 

@@ -1,4 +1,4 @@
-"""The client's wishes about waiting: the header `Prefer` (RFC 7240).
+"""The client's wishes about waiting and timing: the header `Prefer` (RFC 7240).
 
 Preferences are wishes, so what is unknown or malformed is ignored, never refused.
 """
@@ -10,6 +10,7 @@ from typing import Final
 from msgspec import Struct
 
 from contracts.limits import WAIT_MS_MAX
+from proxy.core.timing import TIMED
 
 WAIT_S_MAX: Final = WAIT_MS_MAX // 1_000
 
@@ -24,6 +25,8 @@ class Preferences(Struct, frozen=True):
     """None: it did not say."""
     applied: str
     """Value of `Preference-Applied`; empty: nothing was asked for."""
+    is_timed: bool = False
+    """It wants to know where the time goes."""
 
 
 NO_PREFERENCES: Final = Preferences(wait_ms=None, applied="")
@@ -34,6 +37,7 @@ def parse_preferences(headers: Iterable[str]) -> Preferences:
 
     `wait=n` waits n seconds, at most 60; `respond-async` alone does not wait; both together wait
     and then answer 202, as RFC 7240 section 4.3 says (which is what `wait` does anyway).
+    `server-timing` is not a registered preference: it asks for the header of that name.
     """
     wished = _first_of_each(headers)
     applied = []
@@ -45,7 +49,10 @@ def parse_preferences(headers: Iterable[str]) -> Preferences:
         wait_s = min(int(wished["wait"]), WAIT_S_MAX)
         applied.append(f"wait={wait_s}")
         wait_ms = wait_s * 1_000
-    return Preferences(wait_ms=wait_ms, applied=", ".join(applied))
+    is_timed = TIMED in wished
+    if is_timed:
+        applied.append(TIMED)
+    return Preferences(wait_ms=wait_ms, applied=", ".join(applied), is_timed=is_timed)
 
 
 def _first_of_each(headers: Iterable[str]) -> dict[str, str]:

@@ -29,10 +29,12 @@ from contracts.queries import (
     encode_query,
 )
 from contracts.results import Result
-from contracts.status import ReaderStatus, WriterStatus, decode_status
+from contracts.status import ProxyStatus, ReaderStatus, WriterStatus, decode_status
 from contracts.subjects import command_subject, query_subject, result_subject, status_subject
 from proxy.core.absence import Absence
 from proxy.core.held import Held, HeldRequests, SentFrame
+from proxy.core.pace import Pace
+from proxy.core.timing import Timing
 from proxy.ports import AccountsQuery, GatewayStatus, NoAnswer, NoRoom, Unavailable
 
 _log = logging.getLogger(__name__)
@@ -65,6 +67,7 @@ class BrokerGateway:
         self._broker = broker
         self._proxy_id = proxy_id
         self._slots = slots
+        self._pace = Pace()
         self._partition_count = partition_count = slots.partition_count
         self._loop = asyncio.get_running_loop()
         self._held: HeldRequests[Waiter] = HeldRequests(
@@ -73,6 +76,8 @@ class BrokerGateway:
         self._absences = [Absence() for _ in range(partition_count)]
         self._doubted_until_ms = 0
         self._work = [asyncio.Event() for _ in range(partition_count)]
+        self._timed: dict[Waiter, Timing] = {}
+        """What is told the moments of a request, for the few who want to know."""
         self._not_waiting: list[Held[Waiter]] = []
         """Requests with wait_ms 0 that were not sent yet."""
         self._status_out: asyncio.Task[GatewayStatus] | None = None
@@ -85,6 +90,11 @@ class BrokerGateway:
         """See the port."""
         return self._slots
 
+    @property
+    def pace(self) -> Pace:
+        """See the port."""
+        return self._pace
+
     async def run(self) -> None:
         """Listen for results and send frames until cancelled."""
         await self._broker.subscribe(result_subject(self._proxy_id), self._take_results)
@@ -92,7 +102,7 @@ class BrokerGateway:
             for partition in range(self._partition_count):
                 senders.create_task(self._send_frames(partition))
 
-    def submit(self, command: Command, *, wait_ms: int) -> Waiter:
+    def submit(self, command: Command, *, wait_ms: int, timing: Timing | None = None) -> Waiter:
         """See the port.
 
         A client that does not wait is told so once its command is sent; the command is then
@@ -109,6 +119,9 @@ class BrokerGateway:
             now_ms=self._now_ms(),
             wait_ms=wait_ms or WAIT_MS_DEFAULT,
         )
+        if timing is not None:
+            self._timed[waiter] = timing
+            waiter.add_done_callback(self._timed.pop)
         if not wait_ms:
             self._not_waiting.append(held)
         self._wake_sender(partition)
@@ -192,7 +205,7 @@ class BrokerGateway:
 
     async def _ask_status(self) -> GatewayStatus:
         answers = await asyncio.gather(
-            *(self._ask_all(role) for role in ("writer", "reader")), return_exceptions=True
+            *(self._ask_all(role) for role in ("writer", "reader", "proxy")), return_exceptions=True
         )
         found = [
             decode_status(answer) for role in answers if isinstance(role, list) for answer in role
@@ -202,6 +215,7 @@ class BrokerGateway:
             readers=[status for status in found if isinstance(status, ReaderStatus)],
             held_requests=len(self._held),
             is_connected=self._broker.is_connected,
+            proxies=[status for status in found if isinstance(status, ProxyStatus)],
         )
 
     async def _ask_all(self, role: str) -> list[bytes]:
@@ -216,6 +230,7 @@ class BrokerGateway:
             await work.wait()
             work.clear()
             while (sent := self._held.next_frame(partition, self._now_ms())) is not None:
+                self._tell_sent(sent)
                 try:
                     await self._deliver(partition, sent)
                 except Disconnected as fault:
@@ -229,6 +244,12 @@ class BrokerGateway:
                 else:
                     self._release_sent()
                     self._keep_timer(sent.landed_at_ms)
+
+    def _tell_sent(self, sent: SentFrame[Waiter]) -> None:
+        if self._timed:
+            for held in sent.held:
+                if held.waiter in self._timed:
+                    self._timed[held.waiter].sent()
 
     async def _deliver(self, partition: int, sent: SentFrame[Waiter]) -> None:
         """Send a frame. Where an answer is overdue, ask whether anybody takes it."""
@@ -275,6 +296,9 @@ class BrokerGateway:
             if held is not None:
                 landed.add(held.partition)
                 if not held.waiter.done():
+                    if self._timed and held.waiter in self._timed:
+                        timing = self._timed[held.waiter]
+                        timing.taken(frame.journaled_at_us, frame.pushed_at_us)
                     held.waiter.set_result(result)
         for partition in landed:
             self._wake_sender(partition)

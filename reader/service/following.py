@@ -39,6 +39,8 @@ class Follower:
         cursor = projection.cursor
         self.projected = Progress(cursor.tip.sequence)
         self.position = Progress(cursor.stream_sequence)
+        self.unchained = 0
+        """Frames that did not chain on the tip, and so did not count."""
         self._partition = partition
         self._projection = projection
         self._storing = storing
@@ -75,6 +77,7 @@ class Follower:
     async def _take(self, message: StoredMessage, sender: ResultSender | None) -> None:
         step = follow(self._projection.cursor.tip, message.data)
         if isinstance(step, Unchained):
+            self.unchained += 1
             _log.warning(
                 "partition %s: frame at stream sequence %s dropped: it %s",
                 self._partition,
@@ -90,7 +93,7 @@ class Follower:
         if self._witness is not None:
             self._witness.record(tip.sequence, tip.hash, message.sequence)
         if sender is not None:
-            sender.push(results)
+            sender.push(results, message.at_ns // 1_000)
         if mark is not None:
             self._changes.push_since(mark)
         if self.frame_seen is not None:

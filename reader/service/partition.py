@@ -98,6 +98,8 @@ class Partition:
             stored_sequence=self.storing.progress.reached,
             lag_frames=self.follower.backlog,
             accounts=self._projection.account_count,
+            tip_hash=self._projection.cursor.tip.hash.hex(),
+            unchained_frames=self.follower.unchained,
         )
 
 

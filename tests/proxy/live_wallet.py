@@ -24,8 +24,14 @@ class LiveWallet:
     """A running proxy over a `World`, and a client of it."""
 
     def __init__(
-        self, world: World, runner: web.ServerRunner, url: str, client: aiohttp.ClientSession
+        self,
+        world: World,
+        gateway: BrokerGateway,
+        runner: web.ServerRunner,
+        url: str,
+        client: aiohttp.ClientSession,
     ) -> None:
+        self.gateway = gateway
         self.world = world
         self.runner = runner
         self.url = url
@@ -121,6 +127,6 @@ async def serve_live(
     url = f"http://{host}:{port}"
     try:
         async with running(watches.run()), aiohttp.ClientSession(url) as client:
-            yield LiveWallet(world, runner, url, client)
+            yield LiveWallet(world, gateway, runner, url, client)
     finally:
         await runner.cleanup()

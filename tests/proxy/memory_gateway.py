@@ -20,6 +20,8 @@ from contracts.status import (
     WriterPartition,
     WriterStatus,
 )
+from proxy.core.pace import Pace
+from proxy.core.timing import Timing
 from proxy.ports import AccountsQuery, GatewayStatus, NoAnswer
 from tests.proxy.memory_answers import answer, unfinished
 from tests.proxy.memory_books import Books, Name
@@ -42,6 +44,7 @@ class MemoryGateway:
         self.missing_readers: set[int] = set()
         self.has_coordinator = True
         self.submitted = 0
+        self.pace = Pace()
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._changed = asyncio.Condition()
@@ -59,10 +62,15 @@ class MemoryGateway:
         self.books.finish()
         await self._tell()
 
-    async def submit(self, command: Command, *, wait_ms: int) -> Result | None:
+    async def submit(
+        self, command: Command, *, wait_ms: int, timing: Timing | None = None
+    ) -> Result | None:
         if self.raises is not None:
             raise self.raises
         self.submitted += 1
+        if timing is not None:
+            timing.sent()
+            timing.taken(0, 0)
         if wait_ms == 0 and self._flowing.is_set():
             await self._carry_out(command, 0)
             return None

@@ -37,10 +37,10 @@ def check(name: str, message: object) -> None:
     assert set(shown) <= set(schemas[name]["properties"])
 
 
-def test_it_is_version_3_and_names_the_address() -> None:
+def test_it_is_version_3_and_names_the_addresses() -> None:
     assert DOCUMENT["asyncapi"] == "3.0.0"
-    (channel,) = DOCUMENT["channels"].values()
-    assert channel["address"] == "/wallet/subscribe"
+    addresses = [channel["address"] for channel in DOCUMENT["channels"].values()]
+    assert addresses == ["/wallet/subscribe", "/wallet/status/events"]
     assert {each["action"] for each in DOCUMENT["operations"].values()} == {"send", "receive"}
 
 

@@ -33,6 +33,8 @@ from proxy.core.preferences import parse_preferences
         (["wait=9999999999"], None, ""),
         (["wait=\uff15"], None, ""),
         ([",,;=,"], None, ""),
+        (["server-timing"], None, "server-timing"),
+        (["wait=5, server-timing"], 5_000, "wait=5, server-timing"),
     ],
 )
 def test_wishes_are_heeded_or_ignored(

@@ -91,6 +91,8 @@ class PartyWriter(Generic[R]):
         """Stream sequence after which the next frame must come."""
         self.durable_sequence = 0
         """Of the last event known to be in the journal."""
+        self.durable_hash = b""
+        """Of the frame that it is in."""
         self._durable_stream_sequence = 0
         """Of the last frame known to be in the journal."""
         self._standby = Standby(
@@ -359,6 +361,7 @@ class PartyWriter(Generic[R]):
 
     def _note_durable(self, decision: Decision, stream_sequence: int) -> None:
         self.durable_sequence = decision.tip.sequence
+        self.durable_hash = decision.tip.hash
         self._durable_stream_sequence = stream_sequence
         self._witness.record(decision.tip.sequence, decision.tip.hash, stream_sequence)
 

@@ -1,0 +1,50 @@
+// The wallet's HTTP API. Amounts are decimal strings and stay strings: no float ever holds money.
+
+/** The wallet did not answer: what became of the request is not known. */
+export class Unreachable extends Error {}
+
+/** Ask; `elapsedMs` is how long this browser waited. Throw Unreachable when no answer came. */
+export async function ask(method, path, { body, headers = {}, signal } = {}) {
+  const began = performance.now();
+  let answer, read;
+  try {
+    answer = await fetch(path, {
+      method, signal,
+      headers: body ? { "Content-Type": "application/json", ...headers } : headers,
+      body: body && JSON.stringify(body),
+    });
+    read = await answer.json();
+  } catch (fault) {
+    if (signal?.aborted) throw fault;
+    throw new Unreachable("the wallet does not answer", { cause: fault });
+  }
+  return {
+    status: answer.status, ok: answer.ok, headers: answer.headers, body: read,
+    elapsedMs: performance.now() - began,
+  };
+}
+
+/** What a problem document says, in one line. */
+export function problemText(body) {
+  const fields = (body.errors ?? []).map((each) => `${each.field}: ${each.detail}`);
+  return [body.detail ?? body.title, ...fields].join(" ") + ` (${body.code})`;
+}
+
+export const accountPath = (accountId) => `/wallet/accounts/${encodeURIComponent(accountId)}`;
+
+export function transferPath({ from_account_id: payer, transaction_id: id }) {
+  return `${accountPath(payer)}/transfers/${encodeURIComponent(id)}`;
+}
+
+/** Call `work` until it gets an answer: only while nobody answers is anything tried again. */
+export async function untilAnswered(work, onLost) {
+  for (let wait = 250; ; wait = Math.min(2 * wait, 5000)) {
+    try {
+      return await work();
+    } catch (fault) {
+      if (!(fault instanceof Unreachable)) throw fault;
+      onLost();
+      await new Promise((done) => setTimeout(done, wait));
+    }
+  }
+}
