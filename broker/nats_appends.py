@@ -163,7 +163,8 @@ def stored_revision(subject: str, answer: bytes) -> int:
 
 def _outcome(message: Msg) -> int | Exception:
     if not message.data:
-        return AppendRefused(f"no stream takes it (status {message.headers})")
+        status = (message.headers or {}).get("Status")
+        return AppendRefused(f"no server takes it for its stream now (status {status})")
     return _settled(message.data)
 
 

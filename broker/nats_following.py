@@ -34,6 +34,8 @@ a server that has just died, and is never made then."""
 _RETRY_S: Final = 0.2
 _COPIES_TRIED_MAX: Final = 20
 """Which server's copy a consumer reads is chance: all tries hit one of three once in 3^20."""
+_SHORT_COPIES_TRIED_MAX: Final = 100
+"""A copy that ends too early may be about to catch up: for over a minute, a try takes 0.7 s."""
 _YIELDED_MESSAGES_MAX: Final = 64
 _BUFFERED_BYTES_MAX: Final = 16 * 1_024 * 1_024
 
@@ -78,6 +80,9 @@ class NatsFollowing:
         self._must_not_rewind = restore is None
         self._is_gapless = self._must_not_rewind and not subject
         self._copies_tried = 0
+        """Of those with a gap behind the last message."""
+        self._short_copies_tried = 0
+        """Of those that end before the last message, or hold another in its place."""
         self._last = after
         self._again: StoredMessage | None = None
         """What a new consumer begins with: the last message once more, or its copy lacks it."""
@@ -168,13 +173,13 @@ class NatsFollowing:
         self._arrived.set()
 
     async def _remake_consumer(self) -> None:
-        told = ""
+        told: type[BaseException] | None = None
         while True:
             self._reset.clear()
             try:
                 if self._restore is not None:
                     await self._restore()
-                if self._copies_tried:
+                if self._copies_tried or self._short_copies_tried:
                     await asyncio.sleep(_RETRY_S)
                 await self._find_rewind()
                 await self._drop_consumer()
@@ -183,8 +188,8 @@ class NatsFollowing:
                 self._fail(fault)
                 return
             except (BrokerFault, nats.errors.Error, OSError) as fault:
-                if told != str(fault):  # an outage is told once, not five times a second
-                    told = str(fault)
+                if told is not type(fault):  # an outage is told once, not five times a second
+                    told = type(fault)
                     _log.warning("%s: not followed now: %s", self.stream, fault)
                 await asyncio.sleep(_RETRY_S)
             else:
@@ -284,7 +289,7 @@ class NatsFollowing:
             return
         following = 1 if self._last is None else self._last.sequence + 1
         if self._is_gapless and stored.sequence != following:
-            self._try_another_copy(following, stored.sequence - 1)
+            self._leave_copy_with_gap(following, stored.sequence - 1)
             return
         self._copies_tried = 0
         self._consumer_sequence = consumer_sequence
@@ -299,26 +304,45 @@ class NatsFollowing:
     def _receive_again(self, last: StoredMessage, stored: StoredMessage) -> None:
         """The first message of a consumer."""
         if (stored.sequence, stored.at_ns) != (last.sequence, last.at_ns):
-            self._try_another_copy(last.sequence, max(last.sequence, stored.sequence - 1))
+            self._leave_short_copy(last)
             return
         self._consumer_sequence = 1
+        self._short_copies_tried = 0
         self._again = None
 
-    def _try_another_copy(self, first: int, last: int) -> None:
+    def _leave_short_copy(self, last: StoredMessage) -> None:
+        """It lacks the last message that was read, or has not got it yet."""
+        if self._reset.is_set() or self._fault is not None:
+            return
+        self._short_copies_tried += 1
+        self._try_another_copy(
+            f"message {last.sequence} of {self.stream}, which was read before, is not in the copy "
+            "that is read now",
+            self._short_copies_tried,
+            _SHORT_COPIES_TRIED_MAX,
+        )
+
+    def _leave_copy_with_gap(self, first: int, last: int) -> None:
         """A server lost what it had stored: nothing behind that is taken from it."""
         if self._reset.is_set() or self._fault is not None:
             return
         self._copies_tried += 1
-        lack = f"messages {first} to {last} of {self.stream} are not in the copy that was read"
-        if self._copies_tried == (_COPIES_TRIED_MAX if self._has_copies else 1):
+        self._try_another_copy(
+            f"messages {first} to {last} of {self.stream} are not in the copy that was read",
+            self._copies_tried,
+            _COPIES_TRIED_MAX,
+        )
+
+    def _try_another_copy(self, lack: str, tried: int, tried_max: int) -> None:
+        if tried >= (tried_max if self._has_copies else 1):
             self._fail(
                 BrokerUnfit(
-                    f"{lack}, tried {self._copies_tried} times: the server lost stored messages. "
+                    f"{lack}, tried {tried} times: the server lost stored messages. "
                     "Stop it and check its files."
                 )
             )
             return
-        if self._copies_tried == 1:
+        if tried == 1:
             _log.error("%s: following another one", lack)
         self.reset()
 
@@ -333,7 +357,7 @@ class NatsFollowing:
             _log.warning("%s: messages before a heartbeat are missing", self.stream)
             self.reset()
         elif sent == "0" and self._again is not None:
-            self._try_another_copy(self._again.sequence, self._again.sequence)
+            self._leave_short_copy(self._again)
 
 
 def _stored_message(message: Msg) -> tuple[StoredMessage, int]:

@@ -41,6 +41,16 @@ _IDENTITY: Final = msgspec.json.Decoder(_Identity)
 _ROUTES: Final = msgspec.json.Decoder(_Routes)
 
 
+def new_session() -> aiohttp.ClientSession:
+    """Each question over a connection of its own, to where its name leads now.
+
+    Servers that were started again may have swapped addresses, as containers do: a connection that
+    was kept, or a remembered address, would show another server under the name.
+    """
+    connector = aiohttp.TCPConnector(force_close=True, use_dns_cache=False)
+    return aiohttp.ClientSession(connector=connector)
+
+
 class RaftServer:
     """Asked and used for each other: nothing here is kept but the session's connections."""
 

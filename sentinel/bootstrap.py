@@ -5,9 +5,7 @@ import logging
 import os
 from collections.abc import Sequence
 
-import aiohttp
-
-from broker.nats_raft import RaftServer
+from broker.nats_raft import RaftServer, new_session
 from broker.port import BrokerFault
 from runtime.process import run_until, say_ready
 from sentinel.config import read_sentinel_settings
@@ -19,7 +17,7 @@ _log = logging.getLogger(__name__)
 async def serve(stop: asyncio.Event) -> None:
     """Watch over the servers until stop is set. Raise BrokerFault if none lets us in."""
     settings = read_sentinel_settings(os.environ)
-    async with aiohttp.ClientSession() as session:
+    async with new_session() as session:
         servers = [RaftServer(session, *addresses) for addresses in settings.servers]
         await _enter_one(servers)
         say_ready()

@@ -60,7 +60,7 @@ class Sentinel:
             self._identities.pop(server, None)
         if known is None and identity:
             return  # what was before this process did is over
-        _log.warning("%s %s", server.name, "was started" if identity else "is silent")
+        _log.warning("%s %s", server.name, "answers again" if identity else "is silent")
         self._noticed.set()
 
     async def _look_after(self) -> None:
