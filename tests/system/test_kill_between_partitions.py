@@ -5,6 +5,7 @@ agree on how, and money is conserved.
 """
 
 from collections import Counter
+from typing import Any
 
 import aiohttp
 import pytest
@@ -26,6 +27,8 @@ from tests.system.test_kill import load_and_kill
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 PARTITIONS = 4
+ROUNDS_MAX = 4
+"""Kills may all fall between two transfers."""
 WAYS = [name for way, name in COORDINATION_NAMES.items() if way is not Coordination.NONE]
 RECEIVING = (Step.CREDIT, Step.CONFIRM_CREDIT, Step.COMMIT_CREDIT)
 
@@ -38,17 +41,16 @@ async def test_kill_9_between_partitions_loses_and_doubles_nothing(
 ) -> None:
     stack.configure(
         EWALLET_PROXIES="2", EWALLET_PARTITIONS=str(PARTITIONS), EWALLET_WRITERS=str(writers)
-    ).start()
-    bank = Bank(stack.url, tuple(WAYS))
-    timeout = aiohttp.ClientTimeout(total=30)
-    connector = aiohttp.TCPConnector(limit=CLIENTS)
-    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
-        await load_and_kill(stack, bank, session, victim)
-        shown = await read_model(session, stack.url, bank)
-        async with session.get(f"{stack.url}/wallet/transfers/unfinished") as response:
-            assert (await response.json())["count"] == 0
-    stack.stop()
-    journals = [stack.events(partition) for partition in range(PARTITIONS)]
+    )
+    bank = Bank("", tuple(WAYS))
+    for number in range(ROUNDS_MAX):
+        bank.prefix, bank.is_over = f"t{number}", False
+        shown = await killed_under_load(stack, bank, victim)
+        journals = [stack.events(partition) for partition in range(PARTITIONS)]
+        if sum(map(survivors, journals)) > 0:
+            break
+    else:
+        pytest.fail("nothing was ever under way when it died")
     assert not bank.errors, "a failover looks like latency, not like errors"
     outcomes = check_outcomes(journals)
     assert set(outcomes) == set(bank.told)
@@ -64,7 +66,20 @@ async def test_kill_9_between_partitions_loses_and_doubles_nothing(
     for account_id in ACCOUNTS:
         assert minor(shown[account_id]["balance"]) == balances[account_id]
         assert minor(shown[account_id]["held"]) == 0
-    assert sum(map(survivors, journals)) > 0, "some were under way when the writer died"
+
+
+async def killed_under_load(stack: Stack, bank: Bank, victim: str) -> dict[str, dict[str, Any]]:
+    """Run the wallet for a while; give what its read model showed when all had ended."""
+    bank.url = stack.start().url
+    timeout = aiohttp.ClientTimeout(total=30)
+    connector = aiohttp.TCPConnector(limit=CLIENTS)
+    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+        await load_and_kill(stack, bank, session, victim)
+        shown = await read_model(session, stack.url, bank)
+        async with session.get(f"{stack.url}/wallet/transfers/unfinished") as response:
+            assert (await response.json())["count"] == 0
+    stack.stop()
+    return shown
 
 
 def check_outcomes(journals: list[list[Event]]) -> dict[Name, bool]:

@@ -64,6 +64,11 @@ def test_example_shows_each_transfer_on_both_accounts(wallet: Stack) -> None:
         assert any("(insufficient_funds)" in line for line in lines)
 
 
+def _heed_ctrl_c() -> None:
+    """Also when the tests run as a shell's job in the background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def watching(wallet: Stack, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """`ewallet accounts watch`, ended by Ctrl-C."""
@@ -73,6 +78,7 @@ def watching(wallet: Stack, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_heed_ctrl_c,  # noqa: PLW1509  # no threads in the way
     ) as process:
         try:
             yield process
