@@ -42,7 +42,7 @@ def run_schemathesis(base_url: str, tmp_path: Path) -> None:
             f"--phases={','.join(PHASES).lower()}",
             "--max-examples=15",
             "--request-timeout=15",
-            "--exclude-path=/wallet/accounts/{account_id}/events",  # its answers never end
+            "--exclude-path-regex=/events$",  # their answers never end
             "--seed=20310203",
             "--generation-database=none",
             "--no-color",
