@@ -251,7 +251,7 @@ class NatsFollowing:
         error = answer.get("error")
         if error is not None and error.get("err_code") != _CONSUMER_EXISTS:
             raise BrokerFault(f"{self.stream} can't be followed: {error}")
-        self._has_copies = "cluster" in answer
+        self._has_copies = error is not None or "cluster" in answer  # an error does not tell
 
     async def _unsubscribe(self) -> None:
         """Expect nothing of the consumer that may or may not be made; it ends by itself."""

@@ -52,7 +52,7 @@ def new_session() -> aiohttp.ClientSession:
 
 
 class RaftServer:
-    """Asked and used for each other: nothing here is kept but the session's connections."""
+    """Asked and used for each other: nothing is kept here."""
 
     def __init__(self, session: aiohttp.ClientSession, monitor_url: str, nats_url: str) -> None:
         """The two addresses are of the same server; the second one is secret."""

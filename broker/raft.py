@@ -14,6 +14,7 @@ from msgspec import Struct
 
 LEADER: Final = "LEADER"
 CANDIDATE: Final = "CANDIDATE"
+FOLLOWER: Final = "FOLLOWER"
 
 _PEER_ID_BYTES: Final = 8
 _VOTE_REQUEST: Final = struct.Struct(f"<QQQ{_PEER_ID_BYTES}s")

@@ -83,7 +83,8 @@ class Sentinel:
             asyncio.gather(*(server.groups() for server in servers)),
             asyncio.gather(*(server.connected_to() for server in servers)),
         )
-        are_alone = all(to is not None and to <= identities for to in connected)
+        # A server that tells of no groups may be busy, and lead: then nothing is certain.
+        are_alone = all(answers) and all(to is not None and to <= identities for to in connected)
         requests = elections.due(answers, self._now_ms(), are_alone=are_alone)
         if requests:
             through = [server for server, groups in zip(servers, answers, strict=True) if groups]

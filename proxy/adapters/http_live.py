@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from typing import Final, Protocol
-from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
@@ -106,7 +105,8 @@ class LiveHandlers:
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is None or origin in self._origins:
             return None
-        if urlsplit(origin).netloc == request.headers.get(hdrs.HOST):
+        host = request.headers.get(hdrs.HOST, "")
+        if host and origin in (f"http://{host}", f"https://{host}"):
             return None
         return Problem(ORIGIN_NOT_ALLOWED)
 

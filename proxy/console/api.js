@@ -3,7 +3,11 @@
 /** The wallet did not answer: what became of the request is not known. */
 export class Unreachable extends Error {}
 
-/** Ask; `elapsedMs` is how long this browser waited. Throw Unreachable when no answer came. */
+/** Answers that say nothing of what became of a request: timed out, too many. */
+const UNSETTLED = new Set([408, 429]);
+
+/** Ask; `elapsedMs` is how long this browser waited. Throw Unreachable when no answer came that
+ * says what became of it. */
 export async function ask(method, path, { body, headers = {}, signal } = {}) {
   const began = performance.now();
   let answer, read;
@@ -17,6 +21,9 @@ export async function ask(method, path, { body, headers = {}, signal } = {}) {
   } catch (fault) {
     if (signal?.aborted) throw fault;
     throw new Unreachable("the wallet does not answer", { cause: fault });
+  }
+  if (UNSETTLED.has(answer.status) || answer.status >= 500) {
+    throw new Unreachable(problemText(read));
   }
   return {
     status: answer.status, ok: answer.ok, headers: answer.headers, body: read,

@@ -35,6 +35,9 @@ export class TransferView {
     document.getElementById("times").append(this.#times.frame, this.#steps.frame);
     this.#times.frame.hidden = this.#steps.frame.hidden = true;
     this.#form.transaction_id.value = newTransactionId();
+    addEventListener("beforeunload", (event) => {
+      if (this.#isSending) event.preventDefault(); // a page made anew would not know the id
+    });
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#send(Object.fromEntries(new FormData(this.#form)));
@@ -65,8 +68,11 @@ export class TransferView {
     }
     this.#picture.stop();
     this.#tell(problemText(sent.body), true);
-    const isDecided = sent.headers.has("Wallet-Coordination"); // then that id is used up
-    if (isDecided) this.#form.transaction_id.value = newTransactionId();
+    // A conflict tells of another transfer of that id, perhaps of this form before it was changed:
+    // a new id now would pay a second time.
+    const isUsedUp = sent.headers.has("Wallet-Coordination")
+      && sent.body.code !== "idempotency_conflict";
+    if (isUsedUp) this.#form.transaction_id.value = newTransactionId();
   }
 
   /** The same id again is the same transfer: it moves money once, however often it is sent. */

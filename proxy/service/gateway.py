@@ -47,7 +47,8 @@ _QUERY_GRACE_MS: Final = 1_000
 _QUERY_SLICE_MS: Final = 5_000
 """The longest wait asked for at a time; a reader waits no longer for a sequence either."""
 _OVERDUE_S: Final = 1.0
-"""When a question that readers may think over is asked once more, beside the first."""
+"""When a question that readers may think over is asked again, beside the first; and then after
+twice as long each time."""
 _NOT_SENT: Final = "No broker took it in time; nothing was sent. Try again."
 _ASKED_AGAIN_S: Final = 0.1
 _DOUBT_MS: Final = 30_000
@@ -176,22 +177,28 @@ class BrokerGateway:
 
         Who thinks a question over may still answer; a server that died with it never does.
         """
-        until_s = self._loop.time() + timeout_s
+        until_s, overdue_s = self._loop.time() + timeout_s, _OVERDUE_S
         asked: list[asyncio.Task[bytes]] = []
         try:
             while (left_s := until_s - self._loop.time()) > 0:
                 asking = self._broker.request(subject, question, timeout_s=left_s)
                 asked.append(self._loop.create_task(asking))
-                await asyncio.wait(asked, timeout=_OVERDUE_S, return_when=asyncio.FIRST_COMPLETED)
-                for each in [each for each in asked if each.done()]:
-                    asked.remove(each)
-                    if each.exception() is None or not asked:
+                await asyncio.wait(asked, timeout=overdue_s, return_when=asyncio.FIRST_COMPLETED)
+                overdue_s *= 2  # readers that are slow are not helped by more questions
+                done = [each for each in asked if each.done()]
+                asked = [each for each in asked if not each.done()]
+                for each in done:
+                    if each.exception() is None:
                         return each.result()
+                if done and not asked:
+                    return done[-1].result()
+                if done:
                     await asyncio.sleep(_ASKED_AGAIN_S)  # noqa: TID251  # nobody was there to ask
             raise NoResponse(f"{subject}: nobody answered in {timeout_s} s")
         finally:
             for each in asked:
                 each.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
 
     async def status(self) -> GatewayStatus:
         """See the port. Who comes while the question is out waits for the same answer."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from broker.raft import CANDIDATE, LEADER, Member, VoteRequest
+from broker.raft import CANDIDATE, FOLLOWER, LEADER, Member, VoteRequest
 
 UNHEARD_MS: Final = 2_250
 """A living leader looks each second (nats-server's `hbInterval`) whether it said anything in the
@@ -87,11 +87,16 @@ class Elections:
 
 
 def _is_elsewhere(leader: str, members: Sequence[Member], *, are_alone: bool) -> bool:
-    """Tell if no member that answers can hear the leader, or if it came back and does not lead."""
-    terms = {member.id: member.term for member in members}
-    if leader not in terms:
+    """Tell if no member that answers can hear the leader, or if it came back and does not lead.
+
+    Who follows in the term that it is named for can't win that one any more. Answers are not of one
+    moment: in an older or newer term it may have been elected in between.
+    """
+    itself = next((member for member in members if member.id == leader), None)
+    if itself is None:
         return are_alone
-    return all(terms[leader] <= member.term for member in members)
+    terms = {member.term for member in members if member.leader}
+    return itself.state == FOLLOWER and terms == {itself.term}
 
 
 def _is_unheard(leader: str, members: Sequence[Member]) -> bool:

@@ -189,11 +189,15 @@ def _no_foresight(history: History) -> Iterator[str]:
 
 
 def _newest_told(history: History) -> dict[int, list[Step]]:
-    """By partition: until when which sequence was the newest that anybody was told."""
+    """By partition: until when which sequence was the newest that anybody was told.
+
+    A refusal's answer names none: that one is known from its record only, and later.
+    """
     told: dict[int, list[Step]] = defaultdict(list)
     for transfer in history.transfers.values():
-        if transfer.told is not None and transfer.at.told_s < NEVER:
-            told[transfer.told.partition].append((transfer.at.told_s, transfer.told.sequence))
+        outcome = transfer.told
+        if outcome is not None and outcome.is_accepted and transfer.at.told_s < NEVER:
+            told[outcome.partition].append((transfer.at.told_s, outcome.sequence))
     for read in history.reads:
         told[read.partition].append((read.at.told_s, read.sequence))
     return {partition: _running_max(steps) for partition, steps in told.items()}

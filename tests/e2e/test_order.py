@@ -203,6 +203,15 @@ def test_a_plain_read_may_be_old() -> None:
     assert stale_reads(wallet.history) == [old]
 
 
+def test_nobody_can_demand_the_sequence_of_a_refusal() -> None:
+    """Its answer does not name it."""
+    wallet = quiet()
+    wallet.transfer("ben", "ann", 5_000, Interval(11.0, 12.0))
+    read = wallet.read("ann", Interval(13.0, 14.0), is_demanding=True)
+    wallet.history.reads[-1] = replace(read, sequence=read.sequence - 1, demanded=read.sequence - 1)
+    assert violations(wallet.history) == []
+
+
 def test_what_was_never_told_may_have_been_done_at_any_later_time() -> None:
     wallet = Wallet()
     left = wallet.transfer("ann", "ben", 5, Interval(1.0), is_told=False)

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.raft import CANDIDATE, LEADER, Member, VoteRequest
+from broker.raft import CANDIDATE, FOLLOWER, LEADER, Member, VoteRequest
 from sentinel.core.elections import AGAIN_MS, TRIES_MAX, UNHEARD_MS, Elections
 
-FOLLOWER = "FOLLOWER"
 GROUP = "S-R3F-abc"
 DEAD = "deaddead"
 LONG = UNHEARD_MS
@@ -35,9 +34,9 @@ def due(
     return elections.due([{GROUP: each} for each in members], now_ms, are_alone=are_alone)
 
 
-def back(term: int) -> Member:
+def back(term: int, state: str = FOLLOWER) -> Member:
     """Who was named the leader, and says that it leads nothing."""
-    return Member(DEAD, FOLLOWER, "", term, 0, 2, {})
+    return Member(DEAD, state, "", term, 0, 2, {})
 
 
 REQUEST = [VoteRequest(GROUP, 8, DEAD)]
@@ -52,6 +51,14 @@ CASES = {
     "the leader was started anew": (
         [member("a", unheard_ms=SHORT), member("b", unheard_ms=SHORT), back(term=7)],
         REQUEST,
+    ),
+    "the leader was asked before it was elected": (
+        [member("a", unheard_ms=SHORT), member("b", unheard_ms=SHORT), back(7, CANDIDATE)],
+        [],
+    ),
+    "the leader was asked before it stood for election": (
+        [member("a", unheard_ms=SHORT), member("b", unheard_ms=SHORT), back(term=6)],
+        [],
     ),
     "the leader gave way to an election that is newer": (
         [member("a", unheard_ms=SHORT), member("b", unheard_ms=SHORT), back(term=8)],
@@ -154,10 +161,11 @@ def test_whatever_servers_say_a_request_is_rare_and_next_in_term(
             assert len(members) >= 2
             assert all(each.state != LEADER for each in members)
             assert request.term == 1 + max(each.term for each in members)
+            stands = [(other.id, other.state, other.term) for other in members]
             for each in members:
                 assert each.leader in ("", request.candidate)
                 assert (
                     not each.leader
                     or each.unheard_ms.get(each.leader, 0) >= UNHEARD_MS
-                    or request.candidate in [other.id for other in members]
+                    or (request.candidate, FOLLOWER, each.term) in stands
                 )

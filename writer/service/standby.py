@@ -26,7 +26,7 @@ from writer.service.snapshots import Snapshots
 _log = logging.getLogger(__name__)
 
 STANDSTILL_S_MAX: Final = 5.0
-"""Longer than a consumer takes to be replaced."""
+"""Without a single message, though there are more. What is followed then is followed anew."""
 _STALE_SERVER_S: Final = 2.0
 """A server of a cluster that led before a pause notices within a heartbeat of 1 s."""
 
@@ -108,14 +108,17 @@ class Standby(Generic[R]):
         """Return when everything is replayed that the journal holds by now."""
         last = (await self._broker.stream_state(journal_stream(self._party))).last_sequence
         while self._journal_sequence < last:
+            reached = self._journal_sequence
             self._replayed.clear()
             try:
                 async with asyncio.timeout(STANDSTILL_S_MAX):
                     await _unless_ended(replaying, self._replayed.wait())
             except TimeoutError as error:
+                if self._journal_sequence > reached:
+                    continue  # in the middle of a batch: many parties replay at the same time
                 raise BrokerFault(
-                    f"{self._name}: nothing follows {self._journal_sequence}, though the journal "
-                    f"goes to {last}: the copy that is followed may lack its end"
+                    f"{self._name}: nothing follows {reached}, though the journal goes to {last}: "
+                    "the copy that is followed may lack its end"
                 ) from error
 
     async def _reach_witnessed(self, replaying: asyncio.Task[None]) -> None:
