@@ -27,7 +27,8 @@ up: $(RUN)              ## install and run the whole wallet on this machine, unt
 	$(BIN)/ewallet up
 
 test: $(DEV) lint     ## everything that needs neither Docker nor a browser; CI runs `make browser e2e` too
-	$(BIN)/pytest --numprocesses auto --dist loadfile --durations 10
+	$(BIN)/pytest -m simulation
+	$(BIN)/pytest -m "not simulation and not e2e and not browser" --numprocesses auto --dist loadfile --durations 10
 
 unit: $(DEV)          ## the inner loop: no server is started
 	$(BIN)/pytest -m "not server and not faults and not simulation and not e2e and not browser" -q --numprocesses auto
