@@ -41,7 +41,7 @@ from broker.port import (
     Subscription,
 )
 from contracts.partitioning import SlotMap
-from contracts.subjects import LEADER_ELECTED, journal_subject_of
+from contracts.subjects import JOURNAL_STREAM_PREFIX, LEADER_ELECTED, journal_subject_of
 
 _log = logging.getLogger(__name__)
 
@@ -250,11 +250,12 @@ class NatsBroker:
 
     async def stored_message(self, stream: str, sequence: int) -> StoredMessage | None:
         """See the port."""
-        for pause_s in (*_ABSENT_ASKED_AGAIN_S, 0):
-            message = await self._message_now(stream, sequence)
+        message = await self._message_now(stream, sequence)
+        for pause_s in _ABSENT_ASKED_AGAIN_S:
             if message is not None or not await self._may_yet_be_told(stream, sequence):
                 break
             await asyncio.sleep(pause_s)
+            message = await self._message_now(stream, sequence)
         return message
 
     async def _message_now(self, stream: str, sequence: int) -> StoredMessage | None:
@@ -265,10 +266,11 @@ class NatsBroker:
 
     async def _may_yet_be_told(self, stream: str, sequence: int) -> bool:
         """Tell if it is beyond the end of a journal whose copies may know more."""
+        if not stream.startswith(JOURNAL_STREAM_PREFIX):
+            return False
         answer = await self.api(f"STREAM.INFO.{stream}")
         has_copies = bool(answer.get("cluster", {}).get("replicas"))
-        is_journal = answer.get("config", {}).get("storage") == "file"
-        return has_copies and is_journal and answer["state"]["last_seq"] < sequence
+        return has_copies and answer["state"]["last_seq"] < sequence
 
     async def put_snapshot(self, party: int, sequence: int, blocks: AsyncIterator[bytes]) -> None:
         """See the port."""

@@ -77,8 +77,7 @@ class NatsFollowing:
         self.stream = stream
         self._restore = restore
         self._filter = {"filter_subject": subject} if subject else {}
-        self._must_not_rewind = restore is None
-        self._is_gapless = self._must_not_rewind and not subject
+        self._is_gapless = restore is None and not subject
         self._copies_tried = 0
         """Of those with a gap behind the last message."""
         self._short_copies_tried = 0
@@ -230,7 +229,7 @@ class NatsFollowing:
 
         self._subscription = await self._client.subscribe(inbox, cb=received)
         last = self._last
-        self._again = again = last if self._must_not_rewind else None
+        self._again = again = last if self._restore is None else None
         name = f"{self._name}_{count}"
         config = {
             "name": name,
@@ -312,7 +311,7 @@ class NatsFollowing:
 
     def _leave_short_copy(self, last: StoredMessage) -> None:
         """It lacks the last message that was read, or has not got it yet."""
-        if self._reset.is_set() or self._fault is not None:
+        if self._is_left:
             return
         self._short_copies_tried += 1
         self._try_another_copy(
@@ -324,7 +323,7 @@ class NatsFollowing:
 
     def _leave_copy_with_gap(self, first: int, last: int) -> None:
         """A server lost what it had stored: nothing behind that is taken from it."""
-        if self._reset.is_set() or self._fault is not None:
+        if self._is_left:
             return
         self._copies_tried += 1
         self._try_another_copy(
@@ -332,6 +331,11 @@ class NatsFollowing:
             self._copies_tried,
             _COPIES_TRIED_MAX,
         )
+
+    @property
+    def _is_left(self) -> bool:
+        """Whether nothing that still comes of the present consumer matters."""
+        return self._reset.is_set() or self._fault is not None
 
     def _try_another_copy(self, lack: str, tried: int, tried_max: int) -> None:
         if tried >= (tried_max if self._has_copies else 1):

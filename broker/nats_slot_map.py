@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from broker.nats_streams import NO_SUCH_STREAM, JetStreamApi, provide_stream
+from broker.nats_streams import NO_MESSAGE, NO_SUCH_STREAM, JetStreamApi, provide_stream
 from broker.port import BrokerFault, BrokerUnfit
 from contracts.partitioning import NotASlotMap, SlotMap
 from contracts.subjects import SLOT_MAP_SUBJECT, WALLET_STREAM, WALLET_SUBJECTS
@@ -18,7 +18,6 @@ from contracts.subjects import SLOT_MAP_SUBJECT, WALLET_STREAM, WALLET_SUBJECTS
 EXPECTED_LAST_OF_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence"
 _RESTORING: Final = b"restoring "
 """What stands in the place of the map while a backup is restored; the backup's seal follows."""
-_NO_MESSAGE: Final = 10037
 _WRONG_LAST_SEQUENCE: Final = 10071
 
 
@@ -139,7 +138,7 @@ async def _value(api: JetStreamApi) -> tuple[bytes, int] | None:
     answer = await api(f"STREAM.MSG.GET.{WALLET_STREAM}", {"last_by_subj": SLOT_MAP_SUBJECT})
     error = answer.get("error")
     if error is not None:
-        if error.get("err_code") in (_NO_MESSAGE, NO_SUCH_STREAM):
+        if error.get("err_code") in (NO_MESSAGE, NO_SUCH_STREAM):
             return None
         raise BrokerFault(f"The slot map can't be read now: {error.get('description')}")
     message = answer["message"]

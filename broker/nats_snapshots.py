@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from broker.nats_slot_map import Request
-from broker.nats_streams import NO_SUCH_STREAM, JetStreamApi
+from broker.nats_streams import NO_MESSAGE, NO_SUCH_STREAM, JetStreamApi
 from broker.port import BrokerFault, Following, SnapshotDamaged
 from contracts.limits import FRAME_BYTES_MAX
 from contracts.parties import party_name
@@ -31,7 +31,6 @@ _STALL_S_MAX: Final = 5.0
 """No chunk for so long: the server can't read what it says it has, or is gone. In either case
 recovery goes on without this snapshot, to the older one or to the next fault of the connection."""
 _REPLACE_OTHERS: Final = {"Nats-Rollup": "sub"}
-_NO_MESSAGE: Final = 10037
 
 Follow = Callable[[str, str], Awaitable[Following]]
 """Reads a stream's messages of one subject from the beginning."""
@@ -126,7 +125,7 @@ class NatsSnapshots:
     async def _described(self, party: int, sequence: int) -> _Description:
         body = {"last_by_subj": _meta_subject(party, sequence)}
         answer = await self._api(f"STREAM.MSG.GET.{SNAPSHOTS_STREAM}", body)
-        if answer.get("error", {}).get("err_code") == _NO_MESSAGE:
+        if answer.get("error", {}).get("err_code") == NO_MESSAGE:
             raise SnapshotDamaged("it was deleted")
         data = _checked(answer)["message"].get("data", "")
         try:

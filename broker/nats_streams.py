@@ -25,7 +25,7 @@ API_TIMEOUT_S: Final = 5.0
 
 SERVER_VERSION_MIN: Final = (2, 12)
 
-_NO_MESSAGE: Final = 10037
+NO_MESSAGE: Final = 10037
 NO_SUCH_STREAM: Final = 10059
 _NO_CLUSTER: Final = 10074
 _PARTITIONS: Final = "ewallet.partitions"
@@ -212,7 +212,7 @@ def stored_message(answer: dict[str, Any], what: str) -> StoredMessage | None:
     """The message in an answer to STREAM.MSG.GET, None if there is none. Raise BrokerFault."""
     error = answer.get("error")
     if error is not None:
-        if error.get("err_code") == _NO_MESSAGE:
+        if error.get("err_code") == NO_MESSAGE:
             return None
         raise BrokerFault(f"{what}: {error.get('description')}")
     message = answer["message"]

@@ -187,9 +187,9 @@ class BrokerGateway:
                 overdue_s *= 2  # readers that are slow are not helped by more questions
                 done = [each for each in asked if each.done()]
                 asked = [each for each in asked if not each.done()]
-                for each in done:
-                    if each.exception() is None:
-                        return each.result()
+                answered = [each for each in done if each.exception() is None]
+                if answered:
+                    return answered[0].result()
                 if done and not asked:
                     return done[-1].result()
                 if done:
