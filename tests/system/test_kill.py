@@ -47,9 +47,9 @@ async def load_and_kill(
     await open_accounts(session, stack.url)
     clients = [asyncio.create_task(bank.run_client(session, n)) for n in range(CLIENTS)]
     for _ in range(KILLS):
-        before = len(bank.told)
         await asyncio.sleep(LOAD_S)
         stack.kill(victim)
+        before = len(bank.told)
         async with asyncio.timeout(STALL_S_MAX):
             await bank.reach(before + CLIENTS)
     bank.is_over = True

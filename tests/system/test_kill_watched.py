@@ -45,7 +45,7 @@ async def test_watchers_are_told_every_journaled_change_once_and_in_order(stack:
         async with asyncio.timeout(STALL_S_MAX):
             for watcher in watchers:
                 await watcher.reach(dict.fromkeys(ACCOUNTS, 1))
-        await load_kill_and_pause(stack, bank, session, watchers[0])
+        await load_kill_and_pause(stack, bank, session, *watchers[:2])
         ends = await newest_entries(session, stack.url)
         async with asyncio.timeout(STALL_S_MAX):
             for watcher in watchers:
@@ -60,17 +60,23 @@ async def test_watchers_are_told_every_journaled_change_once_and_in_order(stack:
 
 
 async def load_kill_and_pause(
-    stack: Stack, bank: Bank, session: aiohttp.ClientSession, pausing: Watcher
+    stack: Stack, bank: Bank, session: aiohttp.ClientSession, pausing: Watcher, other: Watcher
 ) -> None:
-    """Kill one process after the other under load, one watcher reading nothing for a while."""
+    """Kill one process after the other under load.
+
+    Each time one watcher reads nothing until the other was told of a change of every account.
+    """
     clients = [asyncio.create_task(bank.run_client(session, n)) for n in range(CLIENTS)]
     for victim in VICTIMS:
-        before = len(bank.told)
         await asyncio.sleep(LOAD_S)
         pausing.reads.clear()
         stack.kill(victim)
+        before, places = len(bank.told), dict(pausing.places)
         async with asyncio.timeout(STALL_S_MAX):
             await bank.reach(before + 4 * CLIENTS)
+            await other.reach({name: place + 1 for name, place in places.items()})
+        untold = [name for name, place in places.items() if pausing.places[name] == place]
+        assert len(untold) >= len(places) - 1, "it reads what it waited for, and nothing more"
         pausing.reads.set()
     bank.is_over = True
     await asyncio.gather(*clients)
