@@ -41,6 +41,9 @@ LEADER = "nats leader"
 PAUSE_S = 0.15
 """Between a client's transfers: so that a run's statements can be read at its end."""
 
+UNEXPLAINED_S = 10.0
+"""A stall that is longer than a fault explains: what every service said meanwhile is kept."""
+
 Planned = tuple[Fault, ...]
 
 
@@ -62,12 +65,13 @@ class Run:
     """One run: its clients, its costs so far, and when it must end."""
 
     def __init__(
-        self, cluster: Cluster, session: aiohttp.ClientSession, minutes: float, seed: int
+        self, cluster: Cluster, session: aiohttp.ClientSession, arguments: argparse.Namespace
     ) -> None:
         self._cluster = cluster
         self._session = session
-        self._chance = Random(seed)
-        self._ends_s = time.monotonic() + 60 * minutes
+        self._chance = Random(arguments.seed)
+        self._ends_s = time.monotonic() + 60 * arguments.minutes
+        self._report: Path = arguments.report
         self.books = PacedBank(cluster.url, pause_s=PAUSE_S)
         self.costs: list[tuple[str, Cost]] = []
 
@@ -95,10 +99,26 @@ class Run:
         )
 
     async def _note(self, fault: str, happen: Callable[[], Awaitable[Cost]]) -> None:
+        began_s, asked_s = time.time(), time.monotonic()
         print(f"{time.strftime('%H:%M:%S')} {fault}", flush=True)
         cost = await happen()
         self.costs.append((fault, cost))
+        if max(cost.longest_s, cost.longest_read_s) > UNEXPLAINED_S:
+            self._keep_logs(fault, began_s, asked_s)
         assert cost.lost == 0, f"{fault}: {cost}"
+
+    def _keep_logs(self, fault: str, began_s: float, asked_s: float) -> None:
+        """Write down who waited so long, from when to when, and what every service said."""
+        path = self._report.with_suffix(f".{len(self.costs)}.log")
+        waited = [
+            f"{each.name} to {each.payee}: asked {each.at.asked_s - asked_s:.1f} s after the fault "
+            f"began, told {each.at.length_s:.1f} s later: {each.told}"
+            for each in self.books.history.transfers.values()
+            if each.at.asked_s >= asked_s and each.at.length_s > 1
+        ]
+        said = self._cluster.logs_since(began_s)
+        path.write_text("\n".join([f"{fault}, begun at {began_s:.3f}", *waited, said]))
+        print(f"A stall was longer than {UNEXPLAINED_S:g} s: see {path}.", flush=True)
 
     async def _check_all(self) -> None:
         await check_order(self._session, self.books)
@@ -119,7 +139,7 @@ async def main(arguments: argparse.Namespace) -> int:
         cluster.up()
         async with connected() as session:
             await open_accounts(session, cluster.url)
-            run = Run(cluster, session, arguments.minutes, arguments.seed)
+            run = Run(cluster, session, arguments)
             try:
                 await run.go()
             finally:

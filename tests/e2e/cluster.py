@@ -138,12 +138,15 @@ class Cluster:
         """Start containers that were stopped."""
         self._compose("start", *services)
 
-    def kill_process(self, service: str) -> None:
-        """Kill -9 the process in a container, which the restart policy then starts again."""
+    def kill_process(self, service: str, signal: int = 9) -> None:
+        """Kill -9 the process in a container, which the restart policy then starts again.
+
+        Signal 0 does nothing: what is left is what docker costs the clients on the same cores.
+        """
         pid = self._docker("inspect", "--format", "{{.State.Pid}}", self.id_of(service))
         self._docker(
             *("run", "--rm", "--pid=host", "--network=none", "--user=0:0"),
-            *("--entrypoint=python", IMAGE, "-c", f"import os; os.kill({pid}, 9)"),
+            *("--entrypoint=python", IMAGE, "-c", f"import os; os.kill({pid}, {signal})"),
         )
 
     # --- who is who, and what is inside ---
@@ -211,6 +214,10 @@ class Cluster:
     def logs(self, *services: str, lines: int = 30) -> str:
         """The newest lines of every container, or of some."""
         return self._compose("logs", "--no-color", "--tail", str(lines), *services)
+
+    def logs_since(self, moment_s: float) -> str:
+        """All lines of every container from a moment on (Unix time), with their times."""
+        return self._compose("logs", "--no-color", "--timestamps", "--since", f"{moment_s:.3f}")
 
     def backup(self, file: Path) -> None:
         """Take a backup while it runs."""

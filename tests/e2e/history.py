@@ -17,6 +17,11 @@ class Interval:
     asked_s: float
     told_s: float = NEVER
 
+    @property
+    def length_s(self) -> float:
+        """How long whoever asked waited."""
+        return self.told_s - self.asked_s
+
 
 @dataclass(frozen=True)
 class Told:

@@ -121,7 +121,7 @@ class PacedBank(Bank):
                 return None
             await asyncio.sleep(RETRY_S)
         self.note(transfer, outcome)
-        self.cost.longest_s = max(self.cost.longest_s, transfer.at.told_s - transfer.at.asked_s)
+        self.cost.longest_s = max(self.cost.longest_s, transfer.at.length_s)
         self.cost.failed += outcome.get("code") in UNDONE
         return outcome
 
@@ -187,7 +187,7 @@ class PacedBank(Bank):
         except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
             shown, status = {}, type(error).__name__
         at = Interval(asked_s, _now_s())
-        self.cost.longest_read_s = max(self.cost.longest_read_s, at.told_s - asked_s)
+        self.cost.longest_read_s = max(self.cost.longest_read_s, at.length_s)
         if status != "200":
             self.errors[f"GET {status}"] += 1
             self.cost.failed += 1

@@ -23,6 +23,17 @@ UNNOTICED = ("writer-1", "writer-2", "reader-1", "reader-2")
 """Those whose death no client sees as an error."""
 
 
+async def test_a_load_without_a_fault_meets_no_error(
+    cluster: Cluster, session: aiohttp.ClientSession, books: PacedBank, report: Report
+) -> None:
+    async with asyncio.timeout(STALL_S_MAX), loaded(books, session) as load:
+        await asyncio.to_thread(cluster.kill_process, "reader-1", 0)
+        await load.settle()
+    report("nothing (signal 0), to compare with", books)
+    assert not books.errors
+    await check(session, books)
+
+
 @pytest.mark.parametrize("victim", SERVICES)
 async def test_kill_9_of_any_process_loses_and_doubles_nothing(
     cluster: Cluster, session: aiohttp.ClientSession, books: PacedBank, report: Report, victim: str
