@@ -243,12 +243,10 @@ async def under_load(url: str, folder: Path, rule: SnapshotRule, first: int) -> 
         settings = ServiceSettings("", "", 1, folder)
         writers = make_writers(broker, settings, SLOTS, "bench", stack, led=[0], snapshot_rule=rule)
         (writer,) = writers.partitions
-        run = asyncio.create_task(writer.run())
-        await asyncio.wait(
-            [run, reign := asyncio.create_task(writer.reigning.wait())],
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        await reign
+        works = [asyncio.create_task(work) for work in writers.works()]
+        reign = asyncio.create_task(writer.reigning.wait())
+        for ended in (await asyncio.wait([*works, reign], return_when=asyncio.FIRST_COMPLETED))[0]:
+            ended.result()
         say_ready()
         before = writer.durable_sequence
         load = [sys.executable, "-m", "bench.snapshot_load", url]
@@ -256,8 +254,9 @@ async def under_load(url: str, folder: Path, rule: SnapshotRule, first: int) -> 
         child = await asyncio.create_subprocess_exec(*load, *numbers)
         late, written = await watch(child, lambda: writer.snapshots.written)
         events = writer.durable_sequence - before
-        run.cancel()
-        await asyncio.gather(run, return_exceptions=True)
+        for work in works:
+            work.cancel()
+        await asyncio.gather(*works, return_exceptions=True)
     await broker.close()
     what = "no snapshots" if rule is NEVER else f"{len(written)} snapshots"
     print(f"under load   {what}, {events / LOAD_S:,.0f} of {RATE:,} transfers/s: ", end="")
