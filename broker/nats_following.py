@@ -12,6 +12,7 @@ have no gaps; where a copy has one, another copy is read.
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Final
@@ -85,13 +86,14 @@ class NatsFollowing:
         self._last = after
         self._again: StoredMessage | None = None
         """What a new consumer begins with: the last message once more, or its copy lacks it."""
-        self._has_copies = False
-        """Of the stream; else another consumer reads the same files again."""
+        self._has_copies = True
+        """Of the stream; else another consumer reads the same files again. Not known before the
+        server has told: what a consumer delivers may come before the news that it was made."""
         self._consumer_sequence = 0
         self._consumer_count = 0
         self._name = client.new_inbox().rpartition(".")[2]
         self._subscription: Subscription | None = None
-        self._buffer: list[StoredMessage] = []
+        self._buffer: deque[StoredMessage] = deque()
         self._buffered_bytes = 0
         self._arrived = asyncio.Event()
         self._taken = asyncio.Event()
@@ -122,18 +124,24 @@ class NatsFollowing:
     async def __aiter__(self) -> AsyncIterator[list[StoredMessage]]:
         """See the port."""
         while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            messages, self._buffer, self._buffered_bytes = self._buffer, [], 0
-            self._taken.set()
-            for at in range(0, len(messages), _YIELDED_MESSAGES_MAX):
-                if at:
-                    await asyncio.sleep(0)  # a long catch-up leaves others their turn
-                yield messages[at : at + _YIELDED_MESSAGES_MAX]
-            if self._fault is not None and not self._buffer:
-                raise self._fault
-            if self._is_closed:
-                return
+            while not self._buffer:
+                if self._fault is not None:
+                    raise self._fault
+                if self._is_closed:
+                    return
+                self._arrived.clear()
+                await self._arrived.wait()
+            yield self._take()
+            if self._buffer:
+                await asyncio.sleep(0)  # a long catch-up leaves others their turn
+
+    def _take(self) -> list[StoredMessage]:
+        """Only what is yielded now: whoever leaves the iteration finds the rest."""
+        count = min(len(self._buffer), _YIELDED_MESSAGES_MAX)
+        messages = [self._buffer.popleft() for _ in range(count)]
+        self._buffered_bytes -= sum(len(message.data) for message in messages)
+        self._taken.set()
+        return messages
 
     async def close(self) -> None:
         """See the port."""
