@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from broker import nats_following
+from broker import nats_copies_tried, nats_following
 from broker.nats_broker import NatsBroker
 from broker.nats_following import NatsFollowing
 from broker.nats_streams import API_TIMEOUT_S
@@ -33,6 +33,8 @@ class Copies:
         """Whose copies the next consumers read; the last one's once there are no more."""
         self.read: list[str] = []
         """Whose copies were read, one after the other."""
+        self.asked = 0
+        """How often the stream's leader was asked how far it is."""
         self.answers_after = 0
         """How many messages a new consumer delivers before it is told that it is made."""
         self._broker = broker
@@ -72,6 +74,9 @@ class Copies:
         self, verb: str, body: dict[str, Any] | None = None, *, timeout_s: float = API_TIMEOUT_S
     ) -> dict[str, Any]:
         """As a cluster answers, which places each consumer on one of the servers."""
+        if verb == f"STREAM.INFO.{JOURNAL}":
+            self.asked += 1
+            return await self._broker.api(verb, timeout_s=timeout_s)
         what, stream, consumer = verb.rsplit(".", 2)
         assert stream == JOURNAL
         if body is not None:
@@ -154,7 +159,7 @@ async def test_copies_with_gaps_in_different_places_are_a_whole_one(
     copies: Copies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each gap is looked for in all copies anew."""
-    monkeypatch.setattr(nats_following, "_COPIES_TRIED_MAX", 2)
+    monkeypatch.setattr(nats_copies_tried, "_COPIES_TRIED_MAX", 2)
     for lost in (2, 3, 4):
         await copies.make(f"WITHOUT_{lost}", lost)
     following = await copies.follow("WITHOUT_2", "WITHOUT_3", "WITHOUT_4", "WITHOUT_2")
@@ -165,7 +170,7 @@ async def test_copies_with_gaps_in_different_places_are_a_whole_one(
 async def test_what_no_copy_holds_ends_the_following_with_what_to_do(
     copies: Copies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nats_following, "_COPIES_TRIED_MAX", 3)
+    monkeypatch.setattr(nats_copies_tried, "_COPIES_TRIED_MAX", 3)
     await copies.make("GAP", 3, 4)
     following = await copies.follow("GAP")
     assert await read(following, 2) == [1, 2]
@@ -226,7 +231,7 @@ async def test_a_message_that_was_read_and_is_in_no_copy_ends_the_following(
     copies: Copies, monkeypatch: pytest.MonkeyPatch, lost: tuple[int, ...]
 ) -> None:
     """What follows another history, or none, must not be taken for the same journal's."""
-    monkeypatch.setattr(nats_following, "_SHORT_COPIES_TRIED_MAX", 3)
+    monkeypatch.setattr(nats_copies_tried, "_SHORT_COPIES_TRIED_MAX", 3)
     await make_lacking(copies, lost)
     following = await follow_to_the_fourth(copies, "LACKING")
     with pytest.raises(
@@ -234,4 +239,31 @@ async def test_a_message_that_was_read_and_is_in_no_copy_ends_the_following(
     ):
         await read(following, 5)
     assert copies.read == ["FOUR", *3 * ["LACKING"]]
+    await following.close()
+
+
+async def test_a_copy_that_gets_no_more_is_left_though_its_server_goes_on_to_beat(
+    copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that lags behind: its consumer does not know that there is more."""
+    monkeypatch.setattr(nats_following, "_STILL_S", 0.3)
+    await copies.make("FOUR", 5)
+    following = await copies.follow("FOUR", WHOLE)
+    assert await read(following, 5) == [1, 2, 3, 4, 5]
+    assert copies.read == ["FOUR", WHOLE]
+    await following.close()
+
+
+async def test_a_copy_that_has_all_there_is_is_not_left(
+    copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats_following, "_STILL_S", 0.02)
+    following = await copies.follow(WHOLE)
+    assert await read(following, 5) == [1, 2, 3, 4, 5]
+    async with asyncio.timeout(DEADLINE_S):
+        while copies.asked < 10:  # noqa: ASYNC110  # nothing tells of it
+            await asyncio.sleep(0.01)
+    await copies.append(5)
+    assert await read(following, 6) == [6]
+    assert copies.read == [WHOLE]
     await following.close()
