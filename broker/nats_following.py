@@ -298,15 +298,22 @@ class NatsFollowing:
                 await subscription.unsubscribe()
 
     async def _drop_consumer(self) -> None:
-        """End the old one; the server would forget it by itself a little later."""
-        if self._subscription is None:
+        """End the old one; the server would forget it by itself a little later.
+
+        Nobody waits for that: while the servers choose who decides about consumers, none answers,
+        and a writer that hands over or begins anew would be held up.
+        """
+        subscription, self._subscription = self._subscription, None
+        if subscription is None:
             return
+        name = f"{self._name}_{self._consumer_count}"
         try:
-            await self._subscription.unsubscribe()
-            await self._api(f"CONSUMER.DELETE.{self.stream}.{self._name}_{self._consumer_count}")
+            await subscription.unsubscribe()
+            await self._client.publish(
+                f"$JS.API.CONSUMER.DELETE.{self.stream}.{name}", reply=self._client.new_inbox()
+            )
         except Exception as error:  # noqa: BLE001  # nats-py raises many kinds; none matters here
             _log.debug("%s: old consumer not dropped: %s", self.stream, error)
-        self._subscription = None
 
     # --- what it delivers ---
 
