@@ -13,14 +13,13 @@ tell of that.
 """
 
 import asyncio
-import http.client
 import logging
-import urllib.request
 from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
+from broker.nats_monitoring import fetch
 from contracts.subjects import JOURNAL_STREAM_PREFIX
 
 _log = logging.getLogger(__name__)
@@ -29,7 +28,6 @@ STILL_ROUNDS: Final = 8
 """35 s at least: a copy that gets nothing for 30 s asks for it anew
 (`defaultStreamCatchupActivityInterval` of nats-server 2.15)."""
 _ASKED_AGAIN_S: Final = 5.0
-_TIMEOUT_S: Final = 2.0
 
 
 class _State(msgspec.Struct):
@@ -165,7 +163,7 @@ async def copies_at(monitor_url: str) -> dict[str, Copy]:
 
     Raise OSError, or DecodeError if it is none of nats-server.
     """
-    body = await asyncio.to_thread(_fetch, f"{monitor_url.rstrip('/')}/jsz?accounts=1&streams=1")
+    body = await asyncio.to_thread(fetch, f"{monitor_url.rstrip('/')}/jsz?accounts=1&streams=1")
     return {
         stream.name: Copy(
             stream.state.messages,
@@ -176,12 +174,3 @@ async def copies_at(monitor_url: str) -> dict[str, Copy]:
         for stream in account.stream_detail
         if stream.name.startswith(JOURNAL_STREAM_PREFIX)
     }
-
-
-def _fetch(url: str) -> bytes:
-    try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:  # noqa: S310  # http:// checked
-            body: bytes = response.read()
-            return body
-    except http.client.HTTPException as error:  # as from a server that dies while it answers
-        raise OSError(f"{url}: {error!r}") from error
