@@ -46,15 +46,16 @@ class MemoryFollowing:
     async def __aiter__(self) -> AsyncIterator[list[StoredMessage]]:
         """See the port."""
         while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            messages, self._buffer = self._buffer, []
-            for at in range(0, len(messages), _YIELDED_MESSAGES_MAX):
-                yield messages[at : at + _YIELDED_MESSAGES_MAX]
-            if self._fault is not None and not self._buffer:
-                raise self._fault
-            if self._is_closed:
-                return
+            while not self._buffer:
+                if self._fault is not None:
+                    raise self._fault
+                if self._is_closed:
+                    return
+                self._arrived.clear()
+                await self._arrived.wait()
+            messages = self._buffer[:_YIELDED_MESSAGES_MAX]
+            del self._buffer[:_YIELDED_MESSAGES_MAX]
+            yield messages
 
     async def close(self) -> None:
         """See the port."""

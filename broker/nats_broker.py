@@ -1,10 +1,9 @@
-"""The broker port over nats-py."""
+"""The broker port over nats-py: the connection, and its streams."""
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from functools import partial
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
@@ -18,17 +17,16 @@ from nats.aio.msg import Msg
 from broker import nats_slot_map
 from broker.nats_appends import Appends, elected_ago_s, stored_revision
 from broker.nats_following import NatsFollowing
+from broker.nats_messages import NatsMessages
 from broker.nats_slot_map import EXPECTED_LAST_OF_SUBJECT, provide_slot_map, read_slot_map
 from broker.nats_snapshots import NatsSnapshots
 from broker.nats_streams import (
     API_TIMEOUT_S,
     check_version,
-    encode_body,
     provide_stream,
     provide_streams,
     stored_message,
 )
-from broker.nats_subscription import NatsSubscription
 from broker.port import (
     APPEND_S_MAX,
     BrokerFault,
@@ -38,15 +36,12 @@ from broker.port import (
     NotTaken,
     StoredMessage,
     StreamState,
-    Subscription,
 )
 from contracts.partitioning import SlotMap
 from contracts.subjects import JOURNAL_STREAM_PREFIX, LEADER_ELECTED, journal_subject_of
 
 _log = logging.getLogger(__name__)
 
-_API_ASKED_AGAIN_S: Final = 0.5
-"""A cluster that chooses a leader drops what it is asked; the new one has to be asked again."""
 _CONNECT_TIMEOUT_S: Final = 10.0
 _RECONNECT_WAIT_S: Final = 0.1
 _OFFER_TIMEOUT_S: Final = 0.5
@@ -62,15 +57,14 @@ _ABSENT_ASKED_AGAIN_S: Final = (0.1, 0.4, 1.0, 1.0)
 """Pauses: a server that led before it stood still notices within a heartbeat of 1 s."""
 
 
-class NatsBroker:
+class NatsBroker(NatsMessages):
     """One connection. Made by `connect`; gives up only when closed."""
 
     def __init__(self, client: Client, *, replicas: int, append_timeout_s: float) -> None:
-        self._client = client
+        super().__init__(client)
         self._replicas = replicas
         self._appends = Appends(client, timeout_s=append_timeout_s)
         self._followings: set[NatsFollowing] = set()
-        self._answers: set[asyncio.Task[None]] = set()
         self._closed = asyncio.Event()
         self._reconnected = asyncio.Event()
         self._hears_elections = False
@@ -124,18 +118,6 @@ class NatsBroker:
         check_version(client._server_info["version"])  # noqa: SLF001  # else only a parsed triple
         await broker._appends.start()
         return broker
-
-    @property
-    def is_connected(self) -> bool:
-        """See the port."""
-        return self._client.is_connected
-
-    async def publish(self, subject: str, data: bytes) -> None:
-        """See the port."""
-        try:
-            await self._client.publish(subject, data)
-        except nats.errors.Error as error:
-            raise Disconnected(f"not sent to {subject}: {error!r}") from error
 
     async def offer(self, subject: str, data: bytes) -> None:
         """See the port. A stream's leader alone listens on its subjects."""
@@ -288,103 +270,6 @@ class NatsBroker:
         """See the port."""
         await self._snapshots.prune(party, below=below, kept=kept)
 
-    async def subscribe(self, subject: str, handler: Callable[[bytes], None]) -> Subscription:
-        """See the port."""
-
-        async def received(message: Msg) -> None:
-            handler(message.data)
-
-        return NatsSubscription(await self._client.subscribe(subject, cb=received))
-
-    async def serve(
-        self, subject: str, handler: Callable[[bytes], Awaitable[bytes]], *, queue: str = ""
-    ) -> None:
-        """See the port."""
-
-        async def answer(message: Msg) -> None:
-            try:
-                await message.respond(await handler(message.data))
-            except nats.errors.Error as error:
-                _log.warning("%s: answer not sent: %r", subject, error)
-            except Exception:  # noqa: BLE001  # logged whole; the asker times out
-                _log.exception("%s: no answer", subject)
-
-        async def received(message: Msg) -> None:
-            task = asyncio.create_task(answer(message))
-            self._answers.add(task)
-            task.add_done_callback(self._answers.discard)
-
-        await self._client.subscribe(subject, queue=queue, cb=received)
-
-    async def request(self, subject: str, data: bytes, *, timeout_s: float) -> bytes:
-        """See the port."""
-        return await self._request(subject, data, timeout_s=timeout_s)
-
-    async def _request(
-        self,
-        subject: str,
-        data: bytes,
-        *,
-        timeout_s: float,
-        headers: Mapping[str, str] | None = None,
-    ) -> bytes:
-        if not self._client.is_connected:  # asked now, it would leave a future behind for ever
-            raise NoResponse(f"{subject}: not connected")
-        cancellations = _cancellations()
-        try:
-            sent = dict(headers) if headers else None  # an empty one takes bytes too
-            answer = await self._client.request(subject, data, timeout=timeout_s, headers=sent)
-        except (nats.errors.Error, TimeoutError) as error:
-            raise NoResponse(f"{subject}: {error!r}") from error
-        if _cancellations() > cancellations:
-            # In Python 3.11 the wait may swallow a cancellation (CPython issue 86296).
-            raise asyncio.CancelledError
-        return answer.data
-
-    async def request_all(self, subject: str, data: bytes, *, timeout_s: float) -> list[bytes]:
-        """See the port."""
-        if not self._client.is_connected:  # a subscription made now would never be taken back
-            raise NoResponse(f"{subject}: not connected")
-        answers: list[bytes] = []
-
-        async def received(message: Msg) -> None:
-            if message.data:
-                answers.append(message.data)
-
-        inbox = self._client.new_inbox()
-        subscription = await self._client.subscribe(inbox, cb=received)
-        try:
-            await self._client.publish(subject, data, reply=inbox)
-            await asyncio.sleep(timeout_s)
-        except nats.errors.Error as error:
-            raise NoResponse(f"{subject}: {error!r}") from error
-        finally:
-            with suppress(nats.errors.Error):
-                await subscription.unsubscribe()
-        return answers
-
-    async def api(
-        self, verb: str, body: dict[str, Any] | None = None, *, timeout_s: float = API_TIMEOUT_S
-    ) -> dict[str, Any]:
-        """A JetStream API request: the decoded answer, errors included.
-
-        It may be asked several times: what is used here changes nothing more the second time.
-        """
-        give_up_s = asyncio.get_running_loop().time() + timeout_s
-        asked_again_s = min(timeout_s, _API_ASKED_AGAIN_S)
-        while True:
-            try:
-                answer = await self.request(
-                    f"$JS.API.{verb}", encode_body(body), timeout_s=asked_again_s
-                )
-            except NoResponse as fault:
-                is_over = asyncio.get_running_loop().time() + asked_again_s > give_up_s
-                if is_over or not isinstance(fault.__cause__, TimeoutError):
-                    raise
-            else:
-                decoded: dict[str, Any] = msgspec.json.decode(answer)
-                return decoded
-
     async def close(self) -> None:
         """See the port."""
         for following in list(self._followings):
@@ -436,8 +321,3 @@ class NatsBroker:
 
     async def _on_closed(self) -> None:
         self._closed.set()
-
-
-def _cancellations() -> int:
-    task = asyncio.current_task()
-    return 0 if task is None else task.cancelling()

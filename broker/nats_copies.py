@@ -5,26 +5,29 @@ messages back from the others, and call itself healthy; should it lead the strea
 copies from it lacks them too. Only its monitoring address tells.
 
 A journal is never shortened. So a copy is whole if it begins at 1, has no gaps, and reaches as far
-as any copy was ever seen to reach. One that is behind may be about to catch up; one that has not
-moved for a round, though its server knows a leader, was cut. What all servers lost before they
-were asked for the first time can't be seen here: witnesses and snapshots tell of that.
+as any copy was ever seen to reach. One that is behind may be about to catch up, and nats-server
+needs half a minute to notice that it stands still. So one is cut if it did not move in STILL_ROUNDS
+rounds one after the other, in each of which its server told of it and knew a leader. What all
+servers lost before they were asked for the first time can't be seen here: witnesses and snapshots
+tell of that.
 """
 
 import asyncio
-import http.client
 import logging
-import urllib.request
 from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
+from broker.nats_monitoring import fetch
 from contracts.subjects import JOURNAL_STREAM_PREFIX
 
 _log = logging.getLogger(__name__)
 
+STILL_ROUNDS: Final = 8
+"""35 s at least: a copy that gets nothing for 30 s asks for it anew
+(`defaultStreamCatchupActivityInterval` of nats-server 2.15)."""
 _ASKED_AGAIN_S: Final = 5.0
-_TIMEOUT_S: Final = 2.0
 
 
 class _State(msgspec.Struct):
@@ -77,24 +80,31 @@ class Lack(msgspec.Struct, frozen=True):
         )
 
 
+class _Still(msgspec.Struct, frozen=True):
+    """A copy that was behind, and how many rounds it has ended in the same place."""
+
+    last_sequence: int
+    rounds: int
+
+
 class Comparison:
     """Holds what all servers say of their copies against each other, round by round. Pure."""
 
     def __init__(self) -> None:
         self._reached: dict[str, int] = {}
         """By stream, the last sequence that any copy ever had."""
-        self._behind: dict[tuple[str, str], int] = {}
-        """By server and stream, where copies ended in the last round that were behind then."""
+        self._still: dict[tuple[str, str], _Still] = {}
+        """By server and stream, the copies that were behind in the last round."""
         self._cut: set[tuple[str, str]] = set()
         """The copies that are known to lack their end."""
 
     def lacks(self, told: Mapping[str, Mapping[str, Copy]]) -> list[Lack]:
         """What the copies lack that were told of in this round, by server and stream."""
-        behind_before, self._behind = self._behind, {}
+        before, self._still = self._still, {}
         found = []
         for url, copies in told.items():
             for stream, copy in copies.items():
-                end = self._missing_at_end((url, stream), copy, behind_before)
+                end = self._missing_at_end((url, stream), copy, before.get((url, stream)))
                 if missing := copy.last_sequence - copy.messages + end:
                     found.append(Lack(url, stream, missing))
         for copies in told.values():
@@ -102,17 +112,18 @@ class Comparison:
                 self._reached[stream] = max(self._reached.get(stream, 0), copy.last_sequence)
         return found
 
-    def _missing_at_end(
-        self, key: tuple[str, str], copy: Copy, behind_before: Mapping[tuple[str, str], int]
-    ) -> int:
+    def _missing_at_end(self, key: tuple[str, str], copy: Copy, before: _Still | None) -> int:
         """Compared with the rounds before: in this one, others may only have been asked later."""
         missing = self._reached.get(key[1], 0) - copy.last_sequence
         if missing <= 0:
             self._cut.discard(key)
             return 0
         if copy.has_leader:
-            self._behind[key] = copy.last_sequence
-            if behind_before.get(key) == copy.last_sequence:
+            rounds = 1
+            if before is not None and before.last_sequence == copy.last_sequence:
+                rounds += before.rounds
+            self._still[key] = _Still(copy.last_sequence, rounds)
+            if rounds >= STILL_ROUNDS:
                 self._cut.add(key)
         return missing if key in self._cut else 0
 
@@ -152,7 +163,7 @@ async def copies_at(monitor_url: str) -> dict[str, Copy]:
 
     Raise OSError, or DecodeError if it is none of nats-server.
     """
-    body = await asyncio.to_thread(_fetch, f"{monitor_url.rstrip('/')}/jsz?accounts=1&streams=1")
+    body = await asyncio.to_thread(fetch, f"{monitor_url.rstrip('/')}/jsz?accounts=1&streams=1")
     return {
         stream.name: Copy(
             stream.state.messages,
@@ -163,12 +174,3 @@ async def copies_at(monitor_url: str) -> dict[str, Copy]:
         for stream in account.stream_detail
         if stream.name.startswith(JOURNAL_STREAM_PREFIX)
     }
-
-
-def _fetch(url: str) -> bytes:
-    try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:  # noqa: S310  # http:// checked
-            body: bytes = response.read()
-            return body
-    except http.client.HTTPException as error:  # as from a server that dies while it answers
-        raise OSError(f"{url}: {error!r}") from error

@@ -4,16 +4,16 @@ The library's own ordered consumer answers flow control from a quarter-second ti
 without noticing a stream that lost messages; so the small protocol (ADR-17 of NATS: count the
 consumer's sequence, start anew after a gap or silence) is spoken here.
 
-A consumer reads the copy of one server. After a flipped bit or a cut, nats-server 2.15 gives up the
-damaged messages and what its block held behind them, gets back from the others only what is newer
-than its Raft snapshot, and calls itself healthy. A journal loses nothing, so its stream sequences
-have no gaps; where a copy has one, another copy is read.
+A consumer reads the copy of one server. One that has a gap, ends too early or gets no more is left
+for another's.
 """
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import nats.errors
@@ -21,6 +21,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from broker.nats_copies_tried import CopiesTried
 from broker.nats_streams import JetStreamApi
 from broker.port import BrokerFault, BrokerUnfit, NoResponse, StoredMessage
 
@@ -28,14 +29,16 @@ _log = logging.getLogger(__name__)
 
 _HEARTBEAT_S: Final = 0.5
 _SILENCE_S: Final = 3 * _HEARTBEAT_S
+_STILL_S: Final = 3.0
+"""Without a message the stream's leader is asked each time this has passed, if there are copies,
+how far it is: a consumer goes on to beat on a copy that gets nothing, and nats-server leaves such a
+copy alone for 30 s."""
+_ON_ITS_WAY_S: Final = 1.0
+"""How long a message that the leader has may take to come here, and its answer too."""
 _CREATE_S: Final = (0.5, 0.5, 1.0, 2.0, 4.0)
 """How long each request for a consumer is waited for. Each is for another one: it may be placed on
 a server that has just died, and is never made then."""
 _RETRY_S: Final = 0.2
-_COPIES_TRIED_MAX: Final = 20
-"""Which server's copy a consumer reads is chance: all tries hit one of three once in 3^20."""
-_SHORT_COPIES_TRIED_MAX: Final = 100
-"""A copy that ends too early may be about to catch up: for over a minute, a try takes 0.7 s."""
 _YIELDED_MESSAGES_MAX: Final = 64
 _BUFFERED_BYTES_MAX: Final = 16 * 1_024 * 1_024
 
@@ -78,26 +81,23 @@ class NatsFollowing:
         self._restore = restore
         self._filter = {"filter_subject": subject} if subject else {}
         self._is_gapless = restore is None and not subject
-        self._copies_tried = 0
-        """Of those with a gap behind the last message."""
-        self._short_copies_tried = 0
-        """Of those that end before the last message, or hold another in its place."""
+        self._tried = CopiesTried(stream)
         self._last = after
         self._again: StoredMessage | None = None
         """What a new consumer begins with: the last message once more, or its copy lacks it."""
-        self._has_copies = False
-        """Of the stream; else another consumer reads the same files again."""
         self._consumer_sequence = 0
         self._consumer_count = 0
         self._name = client.new_inbox().rpartition(".")[2]
         self._subscription: Subscription | None = None
-        self._buffer: list[StoredMessage] = []
+        self._buffer: deque[StoredMessage] = deque()
         self._buffered_bytes = 0
         self._arrived = asyncio.Event()
         self._taken = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._heard_s = 0.0
         """When anything was delivered last, by the loop's clock."""
+        self._moved_s = 0.0
+        """When a message was, or the leader was asked how far it is."""
         self._reset = asyncio.Event()
         self._fault: BrokerFault | None = None
         self._is_closed = False
@@ -122,18 +122,24 @@ class NatsFollowing:
     async def __aiter__(self) -> AsyncIterator[list[StoredMessage]]:
         """See the port."""
         while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            messages, self._buffer, self._buffered_bytes = self._buffer, [], 0
-            self._taken.set()
-            for at in range(0, len(messages), _YIELDED_MESSAGES_MAX):
-                if at:
-                    await asyncio.sleep(0)  # a long catch-up leaves others their turn
-                yield messages[at : at + _YIELDED_MESSAGES_MAX]
-            if self._fault is not None and not self._buffer:
-                raise self._fault
-            if self._is_closed:
-                return
+            while not self._buffer:
+                if self._fault is not None:
+                    raise self._fault
+                if self._is_closed:
+                    return
+                self._arrived.clear()
+                await self._arrived.wait()
+            yield self._take()
+            if self._buffer:
+                await asyncio.sleep(0)  # a long catch-up leaves others their turn
+
+    def _take(self) -> list[StoredMessage]:
+        """Only what is yielded now: whoever leaves the iteration finds the rest."""
+        count = min(len(self._buffer), _YIELDED_MESSAGES_MAX)
+        messages = [self._buffer.popleft() for _ in range(count)]
+        self._buffered_bytes -= sum(len(message.data) for message in messages)
+        self._taken.set()
+        return messages
 
     async def close(self) -> None:
         """See the port."""
@@ -149,18 +155,50 @@ class NatsFollowing:
     # --- the consumer's life ---
 
     async def _watch(self) -> None:
-        self._heard_s = self._loop.time()
+        self._heard_s = self._moved_s = self._loop.time()
         while self._fault is None:
+            due_s = min(self._heard_s + _SILENCE_S, self._moved_s + _STILL_S)
             try:
-                async with asyncio.timeout_at(self._heard_s + _SILENCE_S):
+                async with asyncio.timeout_at(due_s):
                     await self._reset.wait()
             except TimeoutError:
                 await asyncio.sleep(0)  # what came while the loop was busy counts as heard
-                if self._loop.time() < self._heard_s + _SILENCE_S:
+                if not (self._is_silent() or await self._stands_still()):
                     continue
-                _log.warning("%s: nothing heard for %s s, following anew", self.stream, _SILENCE_S)
             await self._remake_consumer()
-            self._heard_s = self._loop.time()
+            self._heard_s = self._moved_s = self._loop.time()
+
+    def _is_silent(self) -> bool:
+        if self._loop.time() < self._heard_s + _SILENCE_S:
+            return False
+        _log.warning("%s: nothing heard for %s s, following anew", self.stream, _SILENCE_S)
+        return True
+
+    async def _stands_still(self) -> bool:
+        """Whether the stream's leader has a message that does not come, though the copy beats."""
+        if self._loop.time() < self._moved_s + _STILL_S:
+            return False
+        self._moved_s, last = self._loop.time(), self._last
+        if (
+            not self._tried.has_several
+            or self._filter
+            or self._buffered_bytes >= _BUFFERED_BYTES_MAX
+        ):
+            return False
+        try:
+            answer = await self._api(f"STREAM.INFO.{self.stream}", timeout_s=_ON_ITS_WAY_S)
+        except BrokerFault:
+            return False  # nobody knows; it is asked again
+        read, there = 0 if last is None else last.sequence, answer.get("state", {})
+        if there.get("last_seq", 0) <= read:
+            return False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ON_ITS_WAY_S):
+                await self._reset.wait()
+        if self._last is not last:
+            return False
+        _log.warning("%s: nothing follows %s, though there is more", self.stream, read)
+        return True
 
     def _watched(self, watcher: asyncio.Task[None]) -> None:
         """Whatever ended the watch ends the iteration: nobody may wait for ever."""
@@ -178,7 +216,7 @@ class NatsFollowing:
             try:
                 if self._restore is not None:
                     await self._restore()
-                if self._copies_tried or self._short_copies_tried:
+                if self._tried.is_trying:
                     await asyncio.sleep(_RETRY_S)
                 await self._find_rewind()
                 await self._drop_consumer()
@@ -250,7 +288,7 @@ class NatsFollowing:
         error = answer.get("error")
         if error is not None and error.get("err_code") != _CONSUMER_EXISTS:
             raise BrokerFault(f"{self.stream} can't be followed: {error}")
-        self._has_copies = error is not None or "cluster" in answer  # an error does not tell
+        self._tried.has_several = error is not None or "cluster" in answer  # an error does not tell
 
     async def _unsubscribe(self) -> None:
         """Expect nothing of the consumer that may or may not be made; it ends by itself."""
@@ -260,15 +298,22 @@ class NatsFollowing:
                 await subscription.unsubscribe()
 
     async def _drop_consumer(self) -> None:
-        """End the old one; the server would forget it by itself a little later."""
-        if self._subscription is None:
+        """End the old one; the server would forget it by itself a little later.
+
+        Nobody waits for that: while the servers choose who decides about consumers, none answers,
+        and a writer that hands over or begins anew would be held up.
+        """
+        subscription, self._subscription = self._subscription, None
+        if subscription is None:
             return
+        name = f"{self._name}_{self._consumer_count}"
         try:
-            await self._subscription.unsubscribe()
-            await self._api(f"CONSUMER.DELETE.{self.stream}.{self._name}_{self._consumer_count}")
+            await subscription.unsubscribe()
+            await self._client.publish(
+                f"$JS.API.CONSUMER.DELETE.{self.stream}.{name}", reply=self._client.new_inbox()
+            )
         except Exception as error:  # noqa: BLE001  # nats-py raises many kinds; none matters here
             _log.debug("%s: old consumer not dropped: %s", self.stream, error)
-        self._subscription = None
 
     # --- what it delivers ---
 
@@ -288,9 +333,10 @@ class NatsFollowing:
             return
         following = 1 if self._last is None else self._last.sequence + 1
         if self._is_gapless and stored.sequence != following:
-            self._leave_copy_with_gap(following, stored.sequence - 1)
+            self._leave_copy(partial(self._tried.leave_with_gap, following, stored.sequence - 1))
             return
-        self._copies_tried = 0
+        self._tried.holds_next()
+        self._moved_s = self._heard_s
         self._consumer_sequence = consumer_sequence
         self._last = stored
         self._buffer.append(stored)
@@ -303,52 +349,22 @@ class NatsFollowing:
     def _receive_again(self, last: StoredMessage, stored: StoredMessage) -> None:
         """The first message of a consumer."""
         if (stored.sequence, stored.at_ns) != (last.sequence, last.at_ns):
-            self._leave_short_copy(last)
+            self._leave_copy(partial(self._tried.leave_short, last.sequence))
             return
         self._consumer_sequence = 1
-        self._short_copies_tried = 0
+        self._tried.holds_last()
         self._again = None
 
-    def _leave_short_copy(self, last: StoredMessage) -> None:
-        """It lacks the last message that was read, or has not got it yet."""
-        if self._is_left:
+    def _leave_copy(self, leave: Callable[[], None]) -> None:
+        """Follow another one, or end if there is none left. Once for each consumer."""
+        if self._reset.is_set() or self._fault is not None:
             return
-        self._short_copies_tried += 1
-        self._try_another_copy(
-            f"message {last.sequence} of {self.stream}, which was read before, is not in the copy "
-            "that is read now",
-            self._short_copies_tried,
-            _SHORT_COPIES_TRIED_MAX,
-        )
-
-    def _leave_copy_with_gap(self, first: int, last: int) -> None:
-        """A server lost what it had stored: nothing behind that is taken from it."""
-        if self._is_left:
-            return
-        self._copies_tried += 1
-        self._try_another_copy(
-            f"messages {first} to {last} of {self.stream} are not in the copy that was read",
-            self._copies_tried,
-            _COPIES_TRIED_MAX,
-        )
-
-    @property
-    def _is_left(self) -> bool:
-        """Whether nothing that still comes of the present consumer matters."""
-        return self._reset.is_set() or self._fault is not None
-
-    def _try_another_copy(self, lack: str, tried: int, tried_max: int) -> None:
-        if tried >= (tried_max if self._has_copies else 1):
-            self._fail(
-                BrokerUnfit(
-                    f"{lack}, tried {tried} times: the server lost stored messages. "
-                    "Stop it and check its files."
-                )
-            )
-            return
-        if tried == 1:
-            _log.error("%s: following another one", lack)
-        self.reset()
+        try:
+            leave()
+        except BrokerUnfit as fault:
+            self._fail(fault)
+        else:
+            self.reset()
 
     async def _control(self, message: Msg) -> None:
         """Answer flow control, and compare the heartbeat's count with ours."""
@@ -361,7 +377,7 @@ class NatsFollowing:
             _log.warning("%s: messages before a heartbeat are missing", self.stream)
             self.reset()
         elif sent == "0" and self._again is not None:
-            self._leave_short_copy(self._again)
+            self._leave_copy(partial(self._tried.leave_short, self._again.sequence))
 
 
 def _stored_message(message: Msg) -> tuple[StoredMessage, int]:

@@ -6,19 +6,17 @@ acknowledged journal frame would be lost by a power cut.
 
 import asyncio
 import logging
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
+from broker.nats_monitoring import fetch
 from broker.port import BrokerFault, BrokerUnfit
 
 _log = logging.getLogger(__name__)
 
 _ASKED_AGAIN_S: Final = 2.0
-_TIMEOUT_S: Final = 2.0
 
 
 class _JetStreamConfig(msgspec.Struct):
@@ -69,8 +67,8 @@ async def _is_checked(monitor_url: str) -> bool:
     if not url.startswith("http://"):
         raise BrokerUnfit(f"EWALLET_NATS_MONITOR_URL must be an http:// address, not {url!r}.")
     try:
-        body = await asyncio.to_thread(_fetch, url)
-    except (OSError, urllib.error.URLError) as error:
+        body = await asyncio.to_thread(fetch, url)
+    except OSError as error:
         _log.warning("%s does not answer now: %s", url, error)
         return False
     try:
@@ -83,9 +81,3 @@ async def _is_checked(monitor_url: str) -> bool:
             "lose acknowledged transfers. Set it in the server's jetstream block and restart it."
         )
     return True
-
-
-def _fetch(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:  # noqa: S310  # http:// checked
-        body: bytes = response.read()
-        return body

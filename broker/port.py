@@ -81,7 +81,8 @@ class Following(Protocol):
     def __aiter__(self) -> AsyncIterator[list[StoredMessage]]:
         """Yield everything that has arrived since the last time, never an empty list.
 
-        A disconnect is no end: the iteration goes on once the broker is back.
+        A disconnect is no end: the iteration goes on once the broker is back. One that is left is
+        taken up where it was by the next.
         """
         ...
 

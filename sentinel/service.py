@@ -8,7 +8,7 @@ While nothing happens, the groups are not asked for: there may be thousands.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -72,23 +72,30 @@ class Sentinel:
                 if self._noticed.is_set():
                     self._noticed.clear()
                     until_ms = self._now_ms() + _OUTAGE_MS
-                await self._hasten(elections)
+                await hasten(dict(self._identities), elections, self._now_ms)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_BEAT_S):
                         await self._noticed.wait()
 
-    async def _hasten(self, elections: Elections) -> None:
-        servers, identities = list(self._identities), set(self._identities.values())
-        answers, connected = await asyncio.gather(
-            asyncio.gather(*(server.groups() for server in servers)),
-            asyncio.gather(*(server.connected_to() for server in servers)),
-        )
-        # A server that tells of no groups may be busy, and lead: then nothing is certain.
-        are_alone = all(answers) and all(to is not None and to <= identities for to in connected)
-        requests = elections.due(answers, self._now_ms(), are_alone=are_alone)
-        if requests:
-            through = [server for server, groups in zip(servers, answers, strict=True) if groups]
-            await _send(through, requests)
+
+async def hasten(
+    identities: Mapping[RaftServer, str], elections: Elections, now_ms: Callable[[], int]
+) -> None:
+    """Ask the servers that answer for their groups, once, and send the requests that are due.
+
+    `identities` are theirs; those of one outage have one `elections`.
+    """
+    servers, known = list(identities), set(identities.values())
+    answers, connected = await asyncio.gather(
+        asyncio.gather(*(server.groups() for server in servers)),
+        asyncio.gather(*(server.connected_to() for server in servers)),
+    )
+    # A server that tells of no groups may be busy, and lead: then nothing is certain.
+    are_alone = all(answers) and all(to is not None and to <= known for to in connected)
+    requests = elections.due(answers, now_ms(), are_alone=are_alone)
+    if requests:
+        through = [server for server, groups in zip(servers, answers, strict=True) if groups]
+        await _send(through, requests)
 
 
 async def _send(through: Sequence[RaftServer], requests: Sequence[VoteRequest]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 from psycopg import Connection
+from psycopg.errors import QueryCanceled
 
 from contracts.chain import Tip, genesis
 from reader.adapters.store_postgresql_database import Database
@@ -117,7 +118,12 @@ class PostgresqlReadStore:
         )
 
     def _locked_cursor(self, db: Connection) -> Tip:
-        return self._cursor(db.execute(LOCK_CURSOR, (self._partition,)).fetchone()).tip
+        try:
+            locked = db.execute(LOCK_CURSOR, (self._partition,))
+        except QueryCanceled:  # waited for as long as a statement may take
+            self._database.end_paused()
+            raise
+        return self._cursor(locked.fetchone()).tip
 
     def _cursor(self, row: tuple[Any, ...] | None) -> Cursor:
         if row is None:

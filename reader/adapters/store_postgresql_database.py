@@ -43,7 +43,15 @@ IDLE_MS_MAX: Final = 5_000
 """A reader that is paused between two statements loses its transaction after this, and with it the
 lock on a cursor that others wait for; it tries again when it wakes."""
 STATEMENT_MS_MAX: Final = 15_000
-"""Likewise in the middle of a statement. The largest group takes some seconds."""
+"""Likewise in the middle of a statement; of a COPY see `Database.end_paused`. The largest group
+takes some seconds."""
+_APPLICATION: Final = "ewallet reader"
+_END_PAUSED: Final = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND usename = current_user "
+    "AND application_name = %s AND state = 'active' AND wait_event = 'ClientRead' "
+    "AND query_start < now() - %s * interval '1 ms'"
+)
 
 
 def conninfo_of(address: DatabaseAddress) -> str:
@@ -54,7 +62,7 @@ def conninfo_of(address: DatabaseAddress) -> str:
         user=address.user,
         password=address.password or None,
         dbname=address.database,
-        application_name="ewallet reader",
+        application_name=_APPLICATION,
         connect_timeout=_CONNECT_S,
         keepalives_idle=5,
         keepalives_interval=2,
@@ -131,6 +139,15 @@ class Database:
         """All or nothing. After a StoreFault it may be either: the cursor tells."""
         with self.connection() as connection, connection.transaction():
             yield connection
+
+    def end_paused(self) -> None:
+        """End the transactions of readers that were paused in the middle of a COPY.
+
+        PostgreSQL waits there for the rest of the rows, and heeds none of its time limits: the
+        lock on the cursor would last as long as the pause.
+        """
+        with self.connection() as connection:
+            connection.execute(_END_PAUSED, (_APPLICATION, STATEMENT_MS_MAX))
 
     def close(self) -> None:
         """Let all connections go."""

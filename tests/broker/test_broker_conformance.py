@@ -201,6 +201,19 @@ async def test_a_closed_following_ends(connect: Connect) -> None:
     assert await taking == []
 
 
+async def test_an_iteration_that_was_left_is_taken_up_again_where_it_was(connect: Connect) -> None:
+    broker = await connect()
+    following = await broker.follow(JOURNAL, after=None)
+    for at in range(200):
+        await _append(broker, b"x", at)
+    while following.backlog < 200:  # noqa: ASYNC110  # nothing tells of a backlog
+        await asyncio.sleep(0.001)
+    first = await _take(following, 1)
+    assert following.backlog == 200 - len(first)
+    rest = await _take(following, 200 - len(first))
+    assert [m.sequence for m in first + rest] == list(range(1, 201))
+
+
 async def test_a_long_stream_is_followed_without_a_gap(connect: Connect) -> None:
     broker = await connect()
     answers = [

@@ -10,7 +10,7 @@ import pytest
 
 from broker import nats_copies
 from broker.nats_broker import NatsBroker
-from broker.nats_copies import Comparison, Copy, Lack, copies_at, watch_copies
+from broker.nats_copies import STILL_ROUNDS, Comparison, Copy, Lack, copies_at, watch_copies
 from broker.port import BrokerFault, BrokerUnfit, Following
 from contracts.subjects import journal_stream
 from ewallet.nats_binary import find_nats_server
@@ -129,6 +129,13 @@ async def test_a_copy_that_was_cut_at_its_end_is_named(
 # --- what rounds of answers say, by server: (messages, last sequence) ---
 
 Round = dict[str, tuple[int, int] | None]
+STILL = STILL_ROUNDS
+
+
+def alike(count: int, told: Round) -> list[Round]:
+    """So many that say the same."""
+    return count * [told]
+
 
 WHOLE_OR_NOT: list[tuple[str, list[Round], list[dict[str, int]]]] = [
     (
@@ -142,15 +149,25 @@ WHOLE_OR_NOT: list[tuple[str, list[Round], list[dict[str, int]]]] = [
         [{}, {}],
     ),
     (
-        "a cut copy is named in the second round in which it is behind, until it is whole",
+        "a cut copy is named when it stood still for so many rounds, until it is whole",
         [
             {"a": (5, 5), "b": (7, 7)},
-            {"a": (5, 5), "b": (7, 7)},
-            {"a": (5, 5), "b": (7, 7)},
+            *alike(STILL, {"a": (5, 5), "b": (7, 7)}),
             {"a": (6, 6), "b": (8, 8)},
             {"a": (8, 8), "b": (8, 8)},
         ],
-        [{}, {}, {"a": 2}, {"a": 1}, {}],
+        [{}, *(STILL - 1) * [{}], {"a": 2}, {"a": 1}, {}],
+    ),
+    (
+        "a copy that stands still for a round less, as while the server is busy, is not cut",
+        [
+            {"a": (7, 7), "b": (7, 7)},
+            *alike(STILL - 1, {"a": (7, 7), "b": (9, 9)}),
+            {"a": (8, 8), "b": (9, 9)},
+            *alike(STILL - 2, {"a": (8, 8), "b": (9, 9)}),
+            {"a": (9, 9), "b": (9, 9)},
+        ],
+        [{}, *(STILL - 1) * [{}], {}, *(STILL - 2) * [{}], {}],
     ),
     (
         "a copy that is copied back is behind, and on its way",
@@ -160,23 +177,22 @@ WHOLE_OR_NOT: list[tuple[str, list[Round], list[dict[str, int]]]] = [
     (
         "a server that was silent in between is given time anew",
         [
-            {"a": (5, 5), "b": (7, 7)},
-            {"a": (5, 5), "b": (7, 7)},
+            *alike(STILL, {"a": (5, 5), "b": (7, 7)}),
             {"a": None, "b": (9, 9)},
-            {"a": (5, 5), "b": (9, 9)},
+            *alike(STILL - 1, {"a": (5, 5), "b": (9, 9)}),
             {"a": (9, 9), "b": (9, 9)},
         ],
-        [{}, {}, {}, {}, {}],
+        [*STILL * [{}], {}, *(STILL - 1) * [{}], {}],
     ),
     (
         "all copies are cut, which was seen otherwise before",
-        [{"a": (9, 9), "b": (9, 9)}, {"a": (7, 7), "b": (7, 7)}, {"a": (7, 7), "b": (7, 7)}],
-        [{}, {}, {"a": 2, "b": 2}],
+        [{"a": (9, 9), "b": (9, 9)}, *alike(STILL, {"a": (7, 7), "b": (7, 7)})],
+        [{}, *(STILL - 1) * [{}], {"a": 2, "b": 2}],
     ),
     (
         "a gap and a cut add up",
-        [{"a": (4, 5), "b": (7, 7)}] * 3,
-        [{"a": 1}, {"a": 1}, {"a": 3}],
+        [{"a": (4, 5), "b": (7, 7)}] * (STILL + 1),
+        [*STILL * [{"a": 1}], {"a": 3}],
     ),
 ]
 
@@ -197,6 +213,14 @@ def test_a_copy_is_whole_if_it_begins_at_1_has_no_gap_and_reaches_as_far_as_any(
 
 
 def test_a_copy_is_not_called_cut_while_nobody_leads() -> None:
+    """And is given time anew once somebody does."""
     comparison = Comparison()
-    told = {"a": {"EVT_0": Copy(5, 5, has_leader=False)}, "b": {"EVT_0": Copy(7, 7)}}
-    assert [comparison.lacks(told) for _ in range(4)] == [[], [], [], []]
+
+    def lacks(*, has_leader: bool) -> list[Lack]:
+        copy = Copy(5, 5, has_leader=has_leader)
+        return comparison.lacks({"a": {"EVT_0": copy}, "b": {"EVT_0": Copy(7, 7)}})
+
+    for _ in range(2):
+        assert not any(lacks(has_leader=False) for _ in range(2 * STILL))
+        assert not any(lacks(has_leader=True) for _ in range(STILL - 1))
+    assert lacks(has_leader=True) == [Lack("a", "EVT_0", 2)]

@@ -86,5 +86,34 @@ async def test_a_consumer_that_the_server_made_and_told_of_too_late_is_followed(
         await broker.close()
 
 
+async def test_nobody_waits_until_a_consumer_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the servers choose a leader, none answers; the consumer ends once one does."""
+    async with over_nats(tmp_path) as connect:
+        broker, other = await connect(), await connect()
+        assert isinstance(broker, NatsBroker)
+        assert isinstance(other, NatsBroker)
+        await broker.provide_streams(1)
+        await _append(broker, 0)
+        ended = asyncio.Event()
+        await other.subscribe("$JS.EVENT.ADVISORY.CONSUMER.DELETED.>", lambda _: ended.set())
+        await other.stream_state(journal_stream(0))
+        request = broker.request
+
+        async def unanswered(subject: str, data: bytes, *, timeout_s: float) -> bytes:
+            if "CONSUMER.DELETE" in subject:
+                await asyncio.Event().wait()
+            return await request(subject, data, timeout_s=timeout_s)
+
+        monkeypatch.setattr(broker, "request", unanswered)
+        following = await broker.follow(journal_stream(0), after=None)
+        async with asyncio.timeout(DEADLINE_S):
+            await following.close()
+            await ended.wait()
+        await broker.close()
+        await other.close()
+
+
 async def _append(broker: NatsBroker, last: int) -> None:
     await (await broker.append(journal_subject(0), b"frame", expected_last_sequence=last))

@@ -58,3 +58,19 @@ async def test_nobody_is_believed_unasked() -> None:
         await check_sync_always(f"http://{free_address()}")
     with pytest.raises(BrokerUnfit, match="names 1 servers and EWALLET_REPLICAS is 3"):
         await check_sync_always(f"http://{free_address()}", replicas=3)
+
+
+async def test_a_server_that_dies_while_it_answers_is_silent() -> None:
+    """It is asked again when it is back; a writer goes on with the others."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+        await writer.drain()
+        writer.close()
+
+    dying = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with dying:
+        host, port = dying.sockets[0].getsockname()
+        with pytest.raises(BrokerFault, match="does not tell"):
+            await check_sync_always(f"http://{host}:{port}")

@@ -195,6 +195,34 @@ def test_a_reader_that_is_paused_while_it_writes_keeps_others_waiting_for_a_boun
     assert StoreDesk(postgresql_place.open()).stored.cursor.tip == writer.tip
 
 
+def test_a_reader_that_is_paused_in_the_middle_of_a_copy_keeps_others_waiting_no_longer(
+    database: DatabaseAddress, postgresql_place: PostgresqlPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL heeds none of its time limits while it waits for the rest of the rows."""
+    monkeypatch.setattr(store_postgresql_database, "STATEMENT_MS_MAX", 300)
+    writer = busy_writer(30)
+
+    def pause_in_the_middle_of_a_copy(paused: Database, others: Database) -> None:
+        store = PostgresqlReadStore(others, 0)
+        desk = StoreDesk(store)
+        desk.take_all(writer.frames)
+        group = desk.unstored.take()
+        with paused.transaction() as db:
+            db.execute("SELECT * FROM cursors FOR UPDATE")
+            with db.cursor().copy("COPY moments FROM STDIN") as copy:
+                with pytest.raises(StoreFault, match="timeout"):
+                    store.write(group)
+                store.write(group)  # as after every fault
+                copy.write_row((0, 1, 1))
+
+    with closing(Database(database, 1)) as paused, closing(Database(database, 1)) as others:
+        with pytest.raises(StoreFault, match="administrator"):
+            pause_in_the_middle_of_a_copy(paused, others)
+        with paused.connection() as again:
+            assert again.execute("SELECT 1").fetchone() == (1,)
+    assert StoreDesk(postgresql_place.open()).stored.cursor.tip == writer.tip
+
+
 @pytest.fixture
 def whole_place(postgresql_place: PostgresqlPlace) -> PostgresqlPlace:
     """Where one reader stores alone."""

@@ -281,6 +281,28 @@ def test_a_writer_that_kept_away_leads_as_soon_as_nobody_else_does(
     in_virtual_time(work())
 
 
+def test_a_writer_that_kept_away_leads_as_soon_as_the_one_that_is_named_can_not(
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lives, is named for the party again and again, and leads nothing."""
+
+    async def work() -> None:
+        async with wallet.writer("a"):
+            await wallet.until_even()
+            async with wallet.writer("b") as b:
+                with monkeypatch.context() as fault:
+                    fault.setattr(wallet.connections["b"], "restore_queue", faulty)
+                    await asyncio.sleep(300)
+                    await wallet.until(lambda: wallet.load() == {"a": len(ALL), "b": 0})
+                monkeypatch.setattr(wallet.connections["a"], "restore_queue", faulty)
+                for writer in b.partitions:
+                    wallet.server.publish(journal_subject(writer.party), b"no frame at all")
+                    await wallet.open_account(writer.party)
+                await wallet.until(lambda: all(each.reigning.is_set() for each in b.partitions))
+
+    in_virtual_time(work())
+
+
 def test_who_leaves_while_a_frame_is_out_hands_over_once_that_is_given_up(
     wallet: Wallet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -176,3 +176,22 @@ def test_who_says_that_it_leads_is_not_deposed_for_a_lost_record() -> None:
     leases.renewed("a", ALL, (), 0)
     leases.renewed("b", [], ALL, 0)
     assert leases.to_take() == []
+
+
+@pytest.mark.parametrize(
+    ("ready", "leads", "is_led"),
+    [([], [0], True), ([0], [], True), ([], [], False), ([1], [1], False)],
+    ids=["it leads", "it was named a moment ago", "it has failed", "it does so with others"],
+)
+def test_a_party_is_led_if_who_is_named_says_so_or_can(
+    ready: list[int],
+    leads: list[int],
+    is_led: bool,  # noqa: FBT001  # a column
+) -> None:
+    leases = Leases("a")
+    leases.renewed("a", [], (), 0)
+    leases.renewed("b", ready, leads, 0)
+    leases.led(0, "b", 1)
+    assert leases.is_led(0) is is_led
+    leases.ended("b")
+    assert not leases.is_led(0)
