@@ -8,7 +8,7 @@ lost, late or doubled, and what a dead process sent before its death may still a
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from functools import lru_cache, partial
 from typing import Any, Final, Self, TypeVar
 
@@ -188,9 +188,10 @@ class MemoryBroker(MemoryMessages):
         """See the port."""
         return await self._call(self._server.snapshots.sequences, party)
 
-    async def snapshot(self, party: int, sequence: int) -> list[bytes]:
+    async def snapshot(self, party: int, sequence: int) -> AsyncGenerator[bytes, None]:
         """See the port."""
-        return await self._call(self._server.snapshots.get, party, sequence)
+        for block in await self._call(self._server.snapshots.get, party, sequence):
+            yield block
 
     async def prune_snapshots(self, party: int, *, below: int, kept: Collection[int]) -> None:
         """See the port."""

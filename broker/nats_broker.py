@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
 from functools import partial
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
@@ -262,9 +262,9 @@ class NatsBroker(NatsMessages):
         """See the port."""
         return await self._snapshots.sequences(party)
 
-    async def snapshot(self, party: int, sequence: int) -> list[bytes]:
+    def snapshot(self, party: int, sequence: int) -> AsyncGenerator[bytes, None]:
         """See the port."""
-        return await self._snapshots.get(party, sequence)
+        return self._snapshots.get(party, sequence)
 
     async def prune_snapshots(self, party: int, *, below: int, kept: Collection[int]) -> None:
         """See the port."""

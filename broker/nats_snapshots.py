@@ -9,7 +9,8 @@ hundreds of megabytes, waits for ever for a chunk that is missing, and never giv
 import asyncio
 import base64
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
+from contextlib import aclosing
 from hashlib import sha256
 from typing import Any, Final
 
@@ -90,18 +91,20 @@ class NatsSnapshots:
         of_party = (name.partition("/")[2] for name in names if name.startswith(_name(party, "")))
         return sorted((int(each) for each in of_party if each.isdecimal()), reverse=True)
 
-    async def get(self, party: int, sequence: int) -> list[bytes]:
+    async def get(self, party: int, sequence: int) -> AsyncGenerator[bytes, None]:
         """See the port."""
         described = await self._described(party, sequence)
         subject = f"{SNAPSHOT_CHUNKS}.{described.nuid}"
         found = (await self._subjects(subject)).get(subject, 0)
         if found != described.chunks:
             raise SnapshotDamaged(f"it has {found} of {described.chunks} chunks")
-        blocks = await self._chunks(subject, found)
-        size = sum(map(len, blocks))
+        size = 0
+        async with aclosing(self._chunks(subject, found)) as chunks:
+            async for block in chunks:
+                size += len(block)
+                yield block
         if size != described.size:
             raise SnapshotDamaged(f"it has {size} of {described.size} bytes")
-        return blocks
 
     async def prune(self, party: int, *, below: int, kept: Collection[int]) -> None:
         """See the port. Descriptions go first: nobody must find one without its chunks."""
@@ -136,20 +139,23 @@ class NatsSnapshots:
             raise SnapshotDamaged("it was deleted")
         return described
 
-    async def _chunks(self, subject: str, count: int) -> list[bytes]:
-        blocks: list[bytes] = []
+    async def _chunks(self, subject: str, count: int) -> AsyncGenerator[bytes, None]:
+        got = 0
         following = await self._follow(SNAPSHOTS_STREAM, subject)
         try:
             messages = aiter(following)
-            while len(blocks) < count:
-                async with asyncio.timeout(_STALL_S_MAX):
-                    blocks += [message.data for message in await anext(messages)]
-        except TimeoutError as error:
-            got = f"{len(blocks)} of {count} chunks"
-            raise SnapshotDamaged(f"only {got} came, and none in {_STALL_S_MAX} s") from error
+            while got < count:
+                try:
+                    async with asyncio.timeout(_STALL_S_MAX):
+                        some = await anext(messages)
+                except TimeoutError as error:
+                    lack = f"only {got} of {count} chunks came, and none in {_STALL_S_MAX} s"
+                    raise SnapshotDamaged(lack) from error
+                got += len(some)
+                for message in some:
+                    yield message.data
         finally:
             await following.close()
-        return blocks
 
     async def _subjects(self, pattern: str) -> dict[str, int]:
         """The subjects that hold messages, and how many; none if somebody deleted the bucket."""

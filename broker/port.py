@@ -11,7 +11,7 @@ BrokerFault
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -204,10 +204,11 @@ class Broker(Protocol):
         """The sequences of a party's snapshots, the newest first."""
         ...
 
-    async def snapshot(self, party: int, sequence: int) -> list[bytes]:
-        """The blocks of a snapshot as they were put. Raise SnapshotDamaged.
+    def snapshot(self, party: int, sequence: int) -> AsyncGenerator[bytes, None]:
+        """The blocks of a snapshot as they were put.
 
-        Their number and sizes are right; whether their bits are is for the reader to check.
+        Raise SnapshotDamaged, perhaps only behind the last one. Their number and sizes are right;
+        whether their bits are is for the reader to check.
         """
         ...
 

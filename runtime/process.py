@@ -36,7 +36,8 @@ _ASKED_AGAIN_S: Final = 0.1
 """Between two questions of a starting process for what is not there yet."""
 _BEAT_S: Final = 1.0
 _GC_THRESHOLDS: Final = (20_000, 50, 1_000)
-"""Reference cycles are rare here: connections and exceptions make a few."""
+"""Reference cycles are rare here: connections and exceptions make a few. By Python's own thresholds
+a recovery spends a twentieth of its time on walks over what it has just made."""
 
 
 class Unfit(Exception):
@@ -64,6 +65,7 @@ def run_service(name: str, serve: Callable[[asyncio.Event], Awaitable[None]]) ->
     logging.basicConfig(
         level=logging.INFO, format=f"%(asctime)s {name} %(levelname)s %(name)s: %(message)s"
     )
+    gc.set_threshold(*_GC_THRESHOLDS)
     try:
         uvloop.run(_until_stopped(serve))
     except Exception as error:  # noqa: BLE001  # the exit code is decided here, nothing is hidden
@@ -100,11 +102,10 @@ def say_ready() -> None:
     """Tell the supervisor that the process does its work now.
 
     What was built until now stays; sparing the collector its walks over it, and all but a few of
-    the others, takes about 7 % off a proxy's CPU (docs/performance.md).
+    the others (_GC_THRESHOLDS), takes about 7 % off a proxy's CPU (docs/performance.md).
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
     print("ready", flush=True)
     if ready_file := _ready_file():
         _beat(asyncio.get_running_loop(), ready_file)

@@ -109,3 +109,8 @@ IMPLEMENTATIONS: Final[dict[str, Implementation]] = {
     "weather": in_weather,
     "nats": over_nats,
 }
+
+
+async def blocks_of(broker: Broker, party: int, sequence: int) -> list[bytes]:
+    """A whole snapshot."""
+    return [block async for block in broker.snapshot(party, sequence)]

@@ -22,6 +22,7 @@ from ewallet.nats_binary import find_nats_server
 from ewallet.nats_configuration import NatsSettings, render
 from ewallet.nats_server import await_server, new_nats_settings
 from ewallet.permissions import Role, inbox_prefix, permissions_of_roles
+from tests.broker.implementations import blocks_of
 
 pytestmark = pytest.mark.server
 
@@ -257,7 +258,7 @@ async def test_each_role_connects_makes_and_reads_what_its_work_needs(
             assert await appended == 1
             await writer.put_snapshot(party, 5, _blocks())
             assert await writer.snapshots(party) == [5]
-            assert await writer.snapshot(party, 5) == [b"a block"]
+            assert await blocks_of(writer, party, 5) == [b"a block"]
             await writer.prune_snapshots(party, below=6, kept=())
             assert await writer.snapshots(party) == []
 

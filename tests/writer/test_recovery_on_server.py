@@ -16,7 +16,7 @@ from contracts.partitioning import SlotMap
 from contracts.subjects import SNAPSHOT_CHUNKS, SNAPSHOTS_STREAM, command_subject, journal_stream
 from runtime.settings import ServiceSettings
 from simulation.states import state_of
-from tests.broker.implementations import Connect, over_nats
+from tests.broker.implementations import Connect, blocks_of, over_nats
 from writer.bootstrap import make_writers
 from writer.config import SnapshotRule
 from writer.core.machine import Machine
@@ -147,7 +147,7 @@ async def test_a_flipped_bit_then_a_missing_chunk_on_the_server_are_noticed(
     await wallet.worked()
     broker = await wallet.broker()
     newest, older = await broker.snapshots(0)
-    blocks = await broker.snapshot(0, newest)
+    blocks = await blocks_of(broker, 0, newest)
 
     async def flipped() -> AsyncIterator[bytes]:
         for number, block in enumerate(blocks):
@@ -180,7 +180,7 @@ async def test_the_object_is_one_that_other_tools_of_nats_read(wallet: Wallet) -
     newest, _ = await broker.snapshots(0)
     bucket = await broker._client.jetstream().object_store("SNAPSHOTS")  # noqa: SLF001  # the same connection
     read = await bucket.get(f"0/{newest}")
-    assert read.data == b"".join(await broker.snapshot(0, newest))
+    assert read.data == b"".join(await blocks_of(broker, 0, newest))
     await broker.close()
 
 
@@ -194,7 +194,7 @@ async def test_a_bit_that_flips_in_the_stopped_servers_file_is_noticed(
         await wallet.worked()
         broker = await wallet.broker()
         newest, older = await broker.snapshots(0)
-        block = (await broker.snapshot(0, (newest, older)[which]))[0]
+        block = (await blocks_of(broker, 0, (newest, older)[which]))[0]
         await broker.close()
     (file,) = (tmp_path / "nats").rglob(f"{SNAPSHOTS_STREAM}/msgs/*.blk")
     content = bytearray(file.read_bytes())

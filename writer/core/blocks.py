@@ -4,6 +4,7 @@ What a block holds is the business of who made it. That it is whole and the righ
 before it is read, so what can't be read here is another version's, or a bug.
 """
 
+from collections import deque
 from collections.abc import Iterable
 from typing import Any, Final, TypeVar
 
@@ -33,20 +34,25 @@ def decoder_of(kind: type[T]) -> msgspec.msgpack.Decoder[T]:
 
 
 class Blocks:
-    """Blocks that are still to be read, in their order."""
+    """Blocks that are still to be read, in their order; what was read is let go."""
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
-        self._rest = enumerate(blocks)
+        self._rest = deque(blocks)
+        self._taken = 0
 
     def take(self, decoder: msgspec.msgpack.Decoder[T]) -> T:
         """The next one. Raise Unreadable if there is none, or none of this kind."""
-        number, block = next(self._rest, (-1, b""))
+        if not self._rest:
+            raise Unreadable(f"block {self._taken} is missing")
+        block = self._rest.popleft()
         try:
-            return decoder.decode(block)
+            part = decoder.decode(block)
         except msgspec.DecodeError as error:
-            raise Unreadable(f"block {number}: {error}") from error
+            raise Unreadable(f"block {self._taken}: {error}") from error
+        self._taken += 1
+        return part
 
     def end(self) -> None:
         """Raise Unreadable if there are more."""
-        for number, _ in self._rest:
-            raise Unreadable(f"block {number} belongs to nothing")
+        if self._rest:
+            raise Unreadable(f"block {self._taken} belongs to nothing")

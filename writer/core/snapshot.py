@@ -72,12 +72,32 @@ def freeze(machine: Machine[R], party: int, stream_sequence: int) -> Iterator[by
     return _sealed(first, machine.rules.freeze())
 
 
+class Seal:
+    """The checksum over blocks, in their order. A snapshot's last block is that of all before."""
+
+    def __init__(self) -> None:
+        self._hash = blake2b(digest_size=HASH_BYTES)
+
+    def add(self, block: bytes) -> None:
+        """Put the next block under it."""
+        self._hash.update(len(block).to_bytes(_LENGTH_BYTES, "big"))
+        self._hash.update(block)
+
+    def digest(self) -> bytes:
+        """The block that closes those that were added."""
+        return self._hash.digest()
+
+    def check(self, last: bytes) -> None:
+        """Raise Damaged unless what was added, and the last block, are as they were made."""
+        if last != self.digest():
+            raise Damaged("its checksum does not match its content")
+
+
 def _sealed(first: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
-    seal = blake2b(digest_size=HASH_BYTES)
+    seal = Seal()
     block: bytes | None = first
     while block is not None:
-        seal.update(len(block).to_bytes(_LENGTH_BYTES, "big"))
-        seal.update(block)
+        seal.add(block)
         yield block
         block = next(blocks, None)
     yield seal.digest()
@@ -85,12 +105,10 @@ def _sealed(first: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 def check_seal(blocks: Sequence[bytes]) -> None:
     """Raise Damaged unless the blocks are those that were made, every bit of them."""
-    seal = blake2b(digest_size=HASH_BYTES)
+    seal = Seal()
     for block in blocks[:-1]:
-        seal.update(len(block).to_bytes(_LENGTH_BYTES, "big"))
-        seal.update(block)
-    if not blocks or blocks[-1] != seal.digest():
-        raise Damaged("its checksum does not match its content")
+        seal.add(block)
+    seal.check(blocks[-1] if blocks else b"")
 
 
 def head_of(blocks: Sequence[bytes], party: int) -> Head:
@@ -118,6 +136,7 @@ def thaw(machine: Machine[R], head: Head, blocks: Sequence[bytes]) -> Iterator[N
     Raise Damaged if this version can't read them: the machine is of no use then.
     """
     rest = Blocks(blocks[1:-1])
+    del blocks  # who keeps none either gets each one's memory back for what becomes of the next
     try:
         yield from machine.rules.thaw(rest)
         rest.end()

@@ -10,6 +10,7 @@ snapshot never runs ahead of its journal. Making and storing it takes seconds, b
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from math import inf
 from time import perf_counter  # noqa: TID251  # tells how long things took; nothing is decided by it
@@ -25,7 +26,7 @@ from contracts.subjects import journal_stream
 from writer.config import SnapshotRule
 from writer.core.machine import Machine
 from writer.core.rules import Rules
-from writer.core.snapshot import Damaged, check_seal, freeze, head_of, thaw
+from writer.core.snapshot import Damaged, Seal, freeze, head_of, thaw
 
 _log = logging.getLogger(__name__)
 
@@ -141,8 +142,7 @@ class Snapshots(Generic[R]):
         self, machine: Machine[R], sequence: int, contradicted: list[Witnessed]
     ) -> Recovered[R] | None:
         """None if the journal does not hold the snapshot's frame where it was stored."""
-        blocks = await self._broker.snapshot(self._party, sequence)
-        await asyncio.to_thread(check_seal, blocks)
+        blocks = await self._read(sequence)
         head = head_of(blocks, self._party)
         at, tip_hash, *_ = head.tip
         if at != sequence:
@@ -153,9 +153,27 @@ class Snapshots(Generic[R]):
             self._warn(sequence, f"{journal} does not hold its frame at {head.stream_sequence}")
             contradicted.append(Witnessed(at, tip_hash, head.stream_sequence))
             return None
-        for _ in thaw(machine, head, blocks):
+        steps = thaw(machine, head, blocks)
+        del blocks  # it takes a third less time, and memory, to let them go on the way
+        for _ in steps:
             await asyncio.sleep(0)  # noqa: TID251  # leaves other parties their turn
         return Recovered(machine, message, contradicted)
+
+    async def _read(self, sequence: int) -> list[bytes]:
+        """All blocks, every bit of them as it was made. The seal is made beside the reading."""
+        seal, loop = Seal(), asyncio.get_running_loop()
+        blocks: list[bytes] = []
+        sealing: asyncio.Future[None] | None = None
+        with ThreadPoolExecutor(1) as in_order:
+            async with aclosing(self._broker.snapshot(self._party, sequence)) as stored:
+                async for block in stored:
+                    if blocks:
+                        sealing = loop.run_in_executor(in_order, seal.add, blocks[-1])
+                    blocks.append(block)
+            if sealing is not None:
+                await sealing
+        seal.check(blocks[-1] if blocks else b"")
+        return blocks
 
     def _warn(self, sequence: int, why: str) -> None:
         _log.warning(
