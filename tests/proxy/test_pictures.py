@@ -81,7 +81,7 @@ async def test_nobody_is_asked_while_nobody_looks() -> None:
     _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     assert looks == 0
     for visit in (1, 2):
-        listener = PictureListener(writer.transport)
+        listener = PictureListener(writer.transport, [])
         serving = asyncio.create_task(feed.serve(listener))
         async with asyncio.timeout(10):
             await looked.wait()
