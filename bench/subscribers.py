@@ -94,7 +94,7 @@ class Subscriber(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = writing = cast(asyncio.WriteTransport, transport)
         writing.write(
-            b"GET /wallet/subscribe HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\n"
+            b"GET /wallet/subscribe HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
             b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )

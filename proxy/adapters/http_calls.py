@@ -74,6 +74,7 @@ class Call(Struct, frozen=True):
 
 ANY_CALL: Final = (
     problems.MALFORMED_HTTP,
+    problems.HOST_NOT_ALLOWED,
     problems.INVALID_REQUEST,
     problems.METHOD_NOT_ALLOWED,
     problems.HEAD_TOO_LARGE,

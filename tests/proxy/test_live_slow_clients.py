@@ -73,7 +73,7 @@ async def slow_socket(wallet: LiveWallet) -> AsyncIterator[SlowSocket]:
     await asyncio.get_running_loop().sock_connect(plain, (host, int(port)))
     reader, writer = await asyncio.open_connection(sock=plain, limit=2_048)
     writer.write(
-        b"GET /wallet/subscribe HTTP/1.1\r\nHost: wallet\r\nUpgrade: websocket\r\n"
+        b"GET /wallet/subscribe HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
         b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )
