@@ -13,6 +13,7 @@ import pytest
 from yarl import URL
 
 from proxy.adapters import live_event_stream
+from tests.proxy.described import check_described
 from tests.proxy.live_wallet import LiveWallet, run_live_wallet
 
 pytestmark = pytest.mark.server
@@ -27,7 +28,7 @@ async def wallet(tmp_path: Path) -> AsyncIterator[LiveWallet]:
 
 
 async def read_event(answer: aiohttp.ClientResponse) -> tuple[str, int, dict[str, Any]]:
-    """Kind, id and message of the next event; comments are skipped."""
+    """Kind, id and message of the next event, which must be as described; comments are skipped."""
     fields: dict[str, str] = {}
     async with asyncio.timeout(10):
         while "data" not in fields:
@@ -35,7 +36,9 @@ async def read_event(answer: aiohttp.ClientResponse) -> tuple[str, int, dict[str
             while line := (await answer.content.readline()).decode().rstrip("\n"):
                 name, _, value = line.partition(":")
                 fields[name] = value.removeprefix(" ")
-    return fields["event"], int(fields["id"]), orjson.loads(fields["data"])
+    message = orjson.loads(fields["data"])
+    check_described("/wallet/accounts/{account_id}/events", message)
+    return fields["event"], int(fields["id"]), message
 
 
 EVENTS = "/wallet/accounts/ann/events"
