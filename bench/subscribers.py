@@ -4,8 +4,9 @@ A process of its own, so that the load does not wait for it. It says `connected 
 every connection has been told how its account stands. Told `begin` on standard input it counts
 changes, and told `end` it says what it counted as JSON; at the end of the input it leaves.
 
-A transfer's id begins with the time of its sending, in nanoseconds of the clock that all processes
-of a machine share. So the age of a change is measured from before its request was sent.
+A transfer's id begins with the time at which it was due, in nanoseconds of the clock that all
+processes of a machine share. So a change is as old as a client would find it that wanted to pay at
+that time, also where the wallet kept the load's clients from sending in time.
 """
 
 import asyncio
@@ -27,8 +28,13 @@ _TEXT, _PING, _CLOSE = 1, 9, 8
 _PONG = b"\x8a\x80\x00\x00\x00\x00"
 
 
-def sent_ns(transaction_id: str) -> int:
-    """Return when a transfer was sent, from its id."""
+def name_of(due_ns: int, number: int) -> str:
+    """Return the id of a transfer that is due at a time."""
+    return f"{due_ns}-{number}"
+
+
+def due_ns(transaction_id: str) -> int:
+    """Return when a transfer was due, from its id."""
     return int(transaction_id.partition("-")[0])
 
 
@@ -94,7 +100,7 @@ class Subscriber(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = writing = cast(asyncio.WriteTransport, transport)
         writing.write(
-            b"GET /wallet/subscribe HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\n"
+            b"GET /wallet/subscribe HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
             b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
@@ -130,7 +136,7 @@ class Subscriber(asyncio.Protocol):
             self.stands.set_result(None)
         if message["type"] == "change":
             self._counts.conflated += message["conflated"]
-            self._counts.ages_ms.append((now_ns - sent_ns(message["transaction_id"])) / 1e6)
+            self._counts.ages_ms.append((now_ns - due_ns(message["transaction_id"])) / 1e6)
 
 
 async def run(url: str, ids: list[str]) -> None:

@@ -52,6 +52,7 @@ def _nats_options(command: Command) -> Command:
 @_service_options
 @setting("--http-host", default="127.0.0.1", help="Address to listen on.")
 @setting("--http-port", type=click.IntRange(1, 65_535), default=8080, help="Port to listen on.")
+@setting("--http-hosts", help="Names by which it may be called besides localhost: a.example,…")
 @setting("--http-origins", help="Of pages on other hosts that may watch accounts: https://a,…")
 @setting("--coordination", type=COORDINATION, help="Of transfers that come without a choice.")
 @setting("--insecure", is_flag=True, help="Allow an address that other machines reach.")

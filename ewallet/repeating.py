@@ -32,13 +32,14 @@ class Pace:
 
     def __init__(self, timeout_s: float) -> None:
         self._clock = asyncio.get_running_loop().time
-        self._deadline_s = self._clock() + timeout_s
+        self.deadline_s = self._clock() + timeout_s
+        """By the loop's clock."""
         self._pause_s = PAUSE_S_FIRST
 
     @property
     def left_s(self) -> float:
         """How much time is left; 0 when it is up."""
-        return max(0.0, self._deadline_s - self._clock())
+        return max(0.0, self.deadline_s - self._clock())
 
     async def pause(self, asked_s: float | None = None) -> None:
         """Wait before the next try: as long as was asked for, otherwise as its turn says."""

@@ -42,8 +42,9 @@ class Subscription:
 
     A lost connection is made again. Raises RefusedError if an account can't be watched, with the
     wallet's words, and NoAnswerError if it took longer than `timeout_s` until all accounts were
-    told of again, or at once if nobody listens at the address when it begins. Whoever iterates on
-    after a fault goes on where it was, without an account that was refused.
+    told of, from its beginning, a loss or an `add` on, or at once if nobody listens at the address
+    when it begins. Whoever iterates on after a fault goes on where it was, without an account that
+    was refused.
 
     Only one task may iterate. Take the next news within 10 s: who does not is cut off and comes
     back, which loses nothing but may conflate. Waiting for news may be cancelled at any time.
@@ -69,7 +70,9 @@ class Subscription:
         self._asking = asyncio.Lock()
         """Held while accounts are asked for, so that each connection asks for all, once."""
         self._pace: Pace | None = None
-        """From a loss until all accounts were told of again."""
+        """From the beginning, a loss or an `add` until all accounts were told of."""
+        self._limit: asyncio.Timeout | None = None
+        """Of who waits for news just now."""
         self._has_connected = False
 
     async def __aenter__(self) -> Self:
@@ -94,10 +97,10 @@ class Subscription:
                 await self._pause(loss)
                 continue
             except ClientFault:
+                self._pace = None
                 await self._disconnect()
                 raise
-            if self._accounts.are_all_heard:
-                self._pace = None
+            self._keep_time()
             if news is not None:
                 return news
 
@@ -106,12 +109,14 @@ class Subscription:
         async with self._asking:
             added = self._accounts.add(account_ids, from_sequence)
             await self._say_if_connected(self._accounts.ask(added))
+            self._keep_time()
 
     async def remove(self, *account_ids: str) -> None:
         """Watch accounts no more: after this, nothing of them is given."""
         async with self._asking:
             removed = self._accounts.remove(account_ids)
             await self._say_if_connected(self._accounts.take_leave(removed))
+            self._keep_time()
 
     async def _say_if_connected(self, messages: Iterator[str]) -> None:
         """Say it, or leave it to the next connection, which asks for all."""
@@ -121,8 +126,9 @@ class Subscription:
 
     async def _connect(self) -> ClientWebSocketResponse:
         """Return a connection on which all accounts were asked for."""
+        self._pace = self._pace or Pace(self._timeout_s)
         try:
-            async with asyncio.timeout(min(CONNECT_S_MAX, self._timeout_s)), self._asking:
+            async with asyncio.timeout(min(CONNECT_S_MAX, self._pace.left_s)), self._asking:
                 websocket = await self._open()
                 try:
                     await _say(websocket, self._accounts.ask(self._accounts.begin_connection()))
@@ -130,6 +136,7 @@ class Subscription:
                     await websocket.close()
                     raise
                 self._websocket = websocket
+                self._keep_time()
         except TimeoutError as fault:
             raise TryAgain(NoAnswerError(f"{self._url} did not answer in time")) from fault
         except aiohttp.ClientError as fault:
@@ -155,18 +162,39 @@ class Subscription:
 
     async def _hear(self, websocket: ClientWebSocketResponse) -> LiveMessage:
         try:
-            message = await websocket.receive(SILENCE_S)
+            async with asyncio.timeout_at(self._deadline_s) as self._limit:
+                message = await websocket.receive(SILENCE_S)
         except TimeoutError as fault:
-            silence = f"{self._url} was silent for {SILENCE_S:g} s"
-            raise TryAgain(NoAnswerError(silence)) from fault
+            sentence = f"{self._url} was silent for {SILENCE_S:g} s"
+            if self._limit is not None and self._limit.expired():
+                sentence = f"{self._url} did not tell of every account in {self._timeout_s:g} s"
+            raise TryAgain(NoAnswerError(sentence)) from fault
         except aiohttp.ClientError as fault:
             raise TryAgain(NoAnswerError(f"{self._url}: {fault}")) from fault
+        finally:
+            self._limit = None
         if message.type is not WSMsgType.TEXT:
             raise TryAgain(NoAnswerError(f"{self._url} {_end_sentence(message)}"))
         try:
             return LIVE_MESSAGE.decode(message.data)
         except msgspec.DecodeError as fault:
             raise NoAnswerError(f"The message is not one of a wallet: {fault}") from fault
+
+    @property
+    def _deadline_s(self) -> float | None:
+        """When all accounts must have been told of; None when they were."""
+        return None if self._pace is None else self._pace.deadline_s
+
+    def _keep_time(self) -> None:
+        """Let the time run while the connection has not told of every account, and only then."""
+        if self._websocket is None:
+            return  # the loss has its time
+        if self._accounts.are_all_heard:
+            self._pace = None
+        elif self._pace is None:
+            self._pace = Pace(self._timeout_s)
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(self._deadline_s)
 
     async def _disconnect(self) -> None:
         websocket, self._websocket = self._websocket, None
@@ -175,12 +203,13 @@ class Subscription:
 
     async def _pause(self, loss: TryAgain) -> None:
         """Wait before the next try, or end with the fault when the time is up."""
-        self._pace = self._pace or Pace(self._timeout_s)
-        if not self._pace.left_s:
+        self._pace = pace = self._pace or Pace(self._timeout_s)
+        if pace.left_s:
+            self._on_loss(str(loss))
+            await pace.pause()
+        if not pace.left_s:
             self._pace = None
             raise loss.fault from loss
-        self._on_loss(str(loss))
-        await self._pace.pause()
 
 
 async def _say(websocket: ClientWebSocketResponse, messages: Iterable[str]) -> None:

@@ -41,7 +41,15 @@ async def _serve(broker: Broker, proxy_id: str, settings: ProxySettings) -> None
     watches = BrokerWatches(broker, proxy_id, slots, gateway)
     limits = HttpLimits()
     _allow_connections(limits.connections_max)
-    server = HttpServer(gateway, watches, limits, settings.coordination, origins=settings.origins)
+    server = HttpServer(
+        gateway,
+        watches,
+        limits,
+        settings.coordination,
+        origins=settings.origins,
+        # Who makes it listen by a name calls it so.
+        hosts=(settings.host, *settings.hosts),
+    )
     await _serve_status(broker, proxy_id, gateway)
     async with asyncio.TaskGroup() as works:
         works.create_task(gateway.run())

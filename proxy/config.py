@@ -12,6 +12,7 @@ from runtime.process import Unfit
 from runtime.settings import ServiceSettings, is_loopback, read_number, read_service_settings
 
 _ORIGIN: Final = re.compile(r"https?://[a-z0-9.\[\]:-]+")
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 
 _COORDINATION_DEFAULT: Final = COORDINATION_NAMES[Coordination.CHOREOGRAPHY]
 
@@ -26,6 +27,8 @@ class ProxySettings(Struct, frozen=True):
     """Of transfers between partitions that come without a choice of their own."""
     origins: tuple[str, ...] = ()
     """Of pages on other hosts that may watch accounts."""
+    hosts: tuple[str, ...] = ()
+    """Names by which the wallet may be called."""
 
 
 def read_proxy_settings(environment: Mapping[str, str]) -> ProxySettings:
@@ -36,6 +39,7 @@ def read_proxy_settings(environment: Mapping[str, str]) -> ProxySettings:
         port=read_number(environment, "EWALLET_HTTP_PORT", default=8080, least=1, most=65_535),
         coordination=_read_coordination(environment),
         origins=_read_origins(environment),
+        hosts=_read_hosts(environment),
     )
     if not is_loopback(settings.host) and environment.get("EWALLET_INSECURE") != "1":
         raise Unfit(
@@ -55,9 +59,24 @@ def _read_coordination(environment: Mapping[str, str]) -> Coordination:
     return COORDINATIONS[name]
 
 
+def _read_hosts(environment: Mapping[str, str]) -> tuple[str, ...]:
+    hosts = _read_list(environment, "EWALLET_HTTP_HOSTS")
+    for host in hosts:
+        if not _HOST_NAME.fullmatch(host):
+            raise Unfit(
+                "EWALLET_HTTP_HOSTS holds names by which the wallet is called, separated by commas"
+                f" and without a port, such as wallet.example; {host!r} is none."
+            )
+    return hosts
+
+
+def _read_list(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    texts = environment.get(name, "").split(",")
+    return tuple(text.strip() for text in texts if text.strip())
+
+
 def _read_origins(environment: Mapping[str, str]) -> tuple[str, ...]:
-    texts = environment.get("EWALLET_HTTP_ORIGINS", "").split(",")
-    origins = tuple(text.strip() for text in texts if text.strip())
+    origins = _read_list(environment, "EWALLET_HTTP_ORIGINS")
     for origin in origins:
         if not _ORIGIN.fullmatch(origin):
             raise Unfit(

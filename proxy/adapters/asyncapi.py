@@ -16,6 +16,7 @@ _RECEIVED: Final = {
     "Unsubscribed": Unsubscribed,
     "LiveError": LiveError,
 }
+_STREAMED: Final = ("AccountStands", "AccountChanged", "LiveError")
 _PICTURES: Final = {"Picture": Picture}
 
 _SCHEMA: Final = "#/components/schemas/{name}"
@@ -24,10 +25,8 @@ _ABOUT: Final = (
     "Watches accounts: first how each stands, then every change, in the order of its sequences,"
     " each once. Whoever comes back with the last sequence that it saw gets what changed since; if"
     " that is too much, how the account stands, with `conflated: true`. So does a connection that"
-    " is read too slowly. Errors have the codes of `/docs#problems`. Server-Sent Events at"
-    " `/wallet/accounts/{account_id}/events` carry the same messages of one account. A connection"
-    " that is cut off because nothing was read is closed with 4008, one of a proxy that ends with"
-    " 1001."
+    " is read too slowly. Errors have the codes of `/docs#problems`. A WebSocket that is cut off"
+    " because nothing was read is closed with 4008, one of a proxy that ends with 1001."
 )
 
 
@@ -47,6 +46,16 @@ def describe_messages() -> dict[str, Any]:
                 "messages": {name: _message_of_components(name) for name in kinds},
                 "bindings": {"ws": {"method": "GET"}},
             },
+            "events": {
+                "address": "/wallet/accounts/{account_id}/events",
+                "description": (
+                    "Server-Sent Events of one account: `state`, `change`, and `refused` with an"
+                    " error. The id of the first two is the sequence; sent as `Last-Event-ID`, or"
+                    " as `from_sequence` in the query, it is the place to go on behind."
+                ),
+                "parameters": {"account_id": {"description": "The account that is watched."}},
+                "messages": {name: _message_of_components(name) for name in _STREAMED},
+            },
             "pictures": {
                 "address": "/wallet/status/events",
                 "description": "Server-Sent Events: one a second, for who looks at the wallet.",
@@ -56,6 +65,9 @@ def describe_messages() -> dict[str, Any]:
         "operations": {
             "ask": _operation("receive", "subscribe", "What the wallet takes.", list(_SENT)),
             "tell": _operation("send", "subscribe", "What the wallet tells.", list(_RECEIVED)),
+            "stream": _operation(
+                "send", "events", "What the wallet tells of one account.", list(_STREAMED)
+            ),
             "show": _operation("send", "pictures", "How the wallet is.", list(_PICTURES)),
         },
         "components": {

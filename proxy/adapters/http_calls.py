@@ -7,8 +7,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from proxy.adapters.http_handlers import Handlers, Target
-from proxy.adapters.http_responses import JSON
-from proxy.adapters.live_event_stream import EVENT_STREAM
+from proxy.adapters.http_responses import EVENT_STREAM, JSON
 from proxy.core import problems
 from proxy.core.coordinations import COORDINATION_HEADER
 from proxy.core.forms import AccountForm, TransferForm
@@ -75,6 +74,7 @@ class Call(Struct, frozen=True):
 
 ANY_CALL: Final = (
     problems.MALFORMED_HTTP,
+    problems.HOST_NOT_ALLOWED,
     problems.INVALID_REQUEST,
     problems.METHOD_NOT_ALLOWED,
     problems.HEAD_TOO_LARGE,
@@ -113,6 +113,7 @@ _DONE_HEADERS: Final = (
     "Preference-Applied",
     "Server-Timing",
 )
+_SHARED_HEADERS: Final = ("Access-Control-Allow-Origin", "Vary")
 _PENDING_HEADERS: Final = ("Location", "Preference-Applied")
 
 CALLS: Final = (
@@ -222,11 +223,16 @@ CALLS: Final = (
         summary="Watch an account over Server-Sent Events",
         description=(
             "Events `state` and `change` with the messages of `/asyncapi.json`; their id is the"
-            " sequence. Without a sequence to begin with, the first is the present state."
+            " sequence. Without a sequence to begin with, the first is the present state. Problems"
+            " too may be read by pages of the origins that are let watch."
         ),
         parameters=EventsParameters,
         takes_last_event_id=True,
-        replies=(Reply(200, "Events without an end.", content_type=EVENT_STREAM),),
+        replies=(
+            Reply(
+                200, "Events without an end.", headers=_SHARED_HEADERS, content_type=EVENT_STREAM
+            ),
+        ),
         problems=(*_QUERIES, problems.ORIGIN_NOT_ALLOWED, problems.NO_ROOM_TO_WATCH),
     ),
     Call(
@@ -259,7 +265,11 @@ CALLS: Final = (
             " `/asyncapi.json` describes it."
         ),
         parameters=NoParameters,
-        replies=(Reply(200, "Events without an end.", content_type=EVENT_STREAM),),
+        replies=(
+            Reply(
+                200, "Events without an end.", headers=_SHARED_HEADERS, content_type=EVENT_STREAM
+            ),
+        ),
         problems=(problems.ORIGIN_NOT_ALLOWED,),
     ),
     Call(

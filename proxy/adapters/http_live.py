@@ -5,8 +5,8 @@ from typing import Final, Protocol
 
 from aiohttp import hdrs, web
 
-from proxy.adapters.http_responses import page_response, problem_response
-from proxy.adapters.live_event_stream import EVENT_STREAM, EventStreamListener, Streamed
+from proxy.adapters.http_responses import EVENT_STREAM, page_response, problem_response
+from proxy.adapters.live_event_stream import EventStreamListener, Streamed
 from proxy.adapters.live_outflow import Outflow
 from proxy.adapters.live_status_stream import PictureFeed, PictureListener
 from proxy.adapters.live_websocket import WebSocketListener, new_websocket
@@ -74,31 +74,43 @@ class LiveHandlers:
         self, request: web.BaseRequest, path: Pairs, query: Pairs
     ) -> web.StreamResponse:
         """Watch one account: `GET /wallet/accounts/{account_id}/events`."""
+        shared = self._shared(request)
         ids = request.headers.getall(LAST_EVENT_ID, [])
         watched = parse_events_query(path, query, ids)
         if isinstance(watched, Problem):
-            return problem_response(watched)
+            return problem_response(watched, shared)
         if problem := self._of_strange_origin(request):
-            return problem_response(problem)
-        if request.method == hdrs.METH_HEAD or request.transport is None:
-            return page_response(EVENT_STREAM, b"")
-        listener = EventStreamListener(request.transport, self._watches, watched.account_id)
+            return problem_response(problem, shared)
+        transport, account_id = request.transport, watched.account_id
+        if request.method == hdrs.METH_HEAD or transport is None:
+            return page_response(EVENT_STREAM, b"", headers=shared)
+        listener = EventStreamListener(transport, self._watches, account_id, shared)
         with _Connected(self._clients, request, listener):
             problem = await listener.serve(watched.from_sequence)
-        return Streamed() if problem is None else problem_response(problem)
+        return Streamed() if problem is None else problem_response(problem, shared)
 
     async def pictures(
         self, request: web.BaseRequest, query: Pairs, feed: PictureFeed
     ) -> web.StreamResponse:
         """Watch the wallet: `GET /wallet/status/events`."""
+        shared = self._shared(request)
         if problem := parse_no_parameters(query) or self._of_strange_origin(request):
-            return problem_response(problem)
+            return problem_response(problem, shared)
         if request.method == hdrs.METH_HEAD or request.transport is None:
-            return page_response(EVENT_STREAM, b"")
-        listener = PictureListener(request.transport)
+            return page_response(EVENT_STREAM, b"", headers=shared)
+        listener = PictureListener(request.transport, shared)
         with _Connected(self._clients, request, listener):
             await feed.serve(listener)
         return Streamed()
+
+    def _shared(self, request: web.BaseRequest) -> list[tuple[str, str]]:
+        """What lets the page that asks read the answer, if it may (Fetch, CORS protocol).
+
+        Nothing lets it send what a browser keeps of its user, and nothing else may be read.
+        """
+        origin = request.headers.get(hdrs.ORIGIN, "")
+        allowed = [(hdrs.ACCESS_CONTROL_ALLOW_ORIGIN, origin)] if origin in self._origins else []
+        return [*allowed, (hdrs.VARY, hdrs.ORIGIN)]
 
     def _of_strange_origin(self, request: web.BaseRequest) -> Problem | None:
         """Browsers say whose page asks, and ask for anybody; other programs say nothing."""

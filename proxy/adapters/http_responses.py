@@ -152,15 +152,27 @@ def problem_response(problem: Problem, headers: HeaderLines = ()) -> WholeRespon
     return WholeResponse(status=status, head=head, body=orjson.dumps(document(problem)))
 
 
+EVENT_STREAM: Final = "text/event-stream"
+
+
+def stream_head(headers: HeaderLines) -> bytes:
+    """Begin Server-Sent Events, which end with their connection."""
+    ours = (("X-Accel-Buffering", "no"), ("Connection", "close"))
+    head = status_line_and_content_type(HTTPStatus.OK, EVENT_STREAM)
+    return head + _lines((*ours, *headers)) + b"\r\n"
+
+
 LOADS_NOTHING: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 )
 
 
-def page_response(content_type: str, body: bytes, policy: str = LOADS_NOTHING) -> WholeResponse:
+def page_response(
+    content_type: str, body: bytes, policy: str = LOADS_NOTHING, headers: HeaderLines = ()
+) -> WholeResponse:
     """Answer with a finished document; the policy says what it may load and run."""
-    headers = (("Content-Security-Policy", policy), ("Referrer-Policy", "no-referrer"))
-    head = status_line_and_content_type(HTTPStatus.OK, content_type) + _lines(headers)
+    ours = (("Content-Security-Policy", policy), ("Referrer-Policy", "no-referrer"))
+    head = status_line_and_content_type(HTTPStatus.OK, content_type) + _lines((*ours, *headers))
     return WholeResponse(status=HTTPStatus.OK, head=head, body=body)
 
 

@@ -1,31 +1,39 @@
-"""From method and address to a call's handler.
+"""From host, method and address to a call's handler.
 
 The frequent request, a known address without parameters written in its plain form, is one
 look-up; everything else is split, percent-decoded and held against the table of calls.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 from urllib.parse import unquote
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from proxy.adapters.http_calls import Call
 from proxy.adapters.http_handlers import Handlers, Target
 from proxy.adapters.http_responses import problem_response
+from proxy.core.hosts import Hosts
 from proxy.core.parameters import Pairs, split_query
-from proxy.core.problems import METHOD_NOT_ALLOWED, NOT_FOUND, Problem
+from proxy.core.problems import HOST_NOT_ALLOWED, METHOD_NOT_ALLOWED, NOT_FOUND, Problem
 
 _Bound = Callable[[web.BaseRequest, Target], Awaitable[web.StreamResponse]]
 
 _NO_TARGET: Final = Target(path=[], query=[])
 
 
-class Routes:
-    """The calls by address, bound to one set of handlers."""
+_HOSTS_REMEMBERED: Final = 64
 
-    def __init__(self, calls: Iterable[Call], handlers: Handlers) -> None:
+_FOR_ANY_HOST: Final = frozenset({"/healthz", "/readyz"})
+"""Who checks health calls a proxy as it likes, and is told nothing that anybody could use."""
+
+
+class Routes:
+    """The calls by address, bound to one set of handlers, for who calls one of the hosts."""
+
+    def __init__(self, calls: Iterable[Call], handlers: Handlers, hosts: Hosts) -> None:
+        self._is_called = lru_cache(_HOSTS_REMEMBERED)(hosts.include)
         self._methods: dict[tuple[str, ...], dict[str, _Bound]] = {}
         self._plain: dict[tuple[str, str], _Bound] = {}
         for call in calls:
@@ -37,10 +45,18 @@ class Routes:
 
     def dispatch(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """The answer to a request, still to be awaited."""
+        host = request.headers.get(hdrs.HOST)
+        if host is not None and not self._is_called(host):
+            return self._misdirected(request)
         handler = self._plain.get((request.method, request.raw_path))
         if handler is not None:
             return handler(request, _NO_TARGET)
         return self._resolve(request)
+
+    async def _misdirected(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.raw_path in _FOR_ANY_HOST:
+            return await self._resolve(request)
+        return problem_response(Problem(HOST_NOT_ALLOWED))
 
     async def _resolve(self, request: web.BaseRequest) -> web.StreamResponse:
         url = request.rel_url  # also right when the client sent an absolute address

@@ -24,6 +24,7 @@ from proxy.adapters.http_live import Live, LiveHandlers
 from proxy.adapters.http_responses import WholeResponse, problem_response
 from proxy.adapters.http_routing import Routes
 from proxy.adapters.openapi import describe, to_json
+from proxy.core.hosts import Hosts
 from proxy.core.problems import (
     HEAD_TOO_LARGE,
     INTERNAL_ERROR,
@@ -70,7 +71,8 @@ class HttpServer(web.Server):
     """One process's HTTP server over a gateway. Make it where its event loop runs.
 
     `coordination` is that of transfers that come without a choice of their own; `now_ms` tells
-    Unix milliseconds; `origins` are those of pages on other hosts that may watch accounts.
+    Unix milliseconds; `origins` are those of pages on other hosts that may watch accounts; `hosts`
+    are names by which the wallet may be called.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class HttpServer(web.Server):
         now_ms: Callable[[], int] = unix_ms,
         *,
         origins: Collection[str] = (),
+        hosts: Collection[str] = (),
     ) -> None:
         document = describe(CALLS)
         self._live = LiveHandlers(watches, origins)
@@ -96,7 +99,7 @@ class HttpServer(web.Server):
             docs=render_page(document),
             console=read_console_files(),
         )
-        super().__init__(Routes(CALLS, handlers).dispatch)
+        super().__init__(Routes(CALLS, handlers, Hosts(hosts)).dispatch)
         self._limits = limits
         self._open_connections = 0
 

@@ -9,13 +9,11 @@ from typing import Final
 
 from aiohttp import web
 
-from proxy.adapters.http_responses import status_line_and_content_type
+from proxy.adapters.http_responses import HeaderLines, stream_head
 from proxy.adapters.live_outflow import Outflow
 from proxy.core.problems import BY_MISSING, NO_ANSWER, NO_ROOM_TO_WATCH, Problem
 from proxy.core.watch import Changed, News, Refused, Standing
 from proxy.ports import NoRoomToWatch, Telling, Watches
-
-EVENT_STREAM: Final = "text/event-stream"
 
 HEARTBEAT_S: Final = 15.0
 """Between two comment lines, which keep connections alive through what stands between."""
@@ -25,10 +23,6 @@ FIRST_NEWS_S: Final = 10.0
 
 FAREWELL_S: Final = 5.0
 
-_HEAD: Final = (
-    status_line_and_content_type(200, EVENT_STREAM)
-    + b"X-Accel-Buffering: no\r\nConnection: close\r\n\r\n"
-)
 _HEARTBEAT: Final = b":\n\n"
 _STUCK: Final = b": too slow: nothing was read for 10 s\n\n"
 _GOING_AWAY: Final = b": the wallet is restarted\n\n"
@@ -46,12 +40,17 @@ def event(message: bytes, news: News) -> bytes:
 
 
 class EventStreamListener:
-    """Port `Listener`: one answer that does not end by itself."""
+    """Port `Listener`: one answer, with these headers, that does not end by itself."""
 
     def __init__(
-        self, transport: asyncio.WriteTransport, watches: Watches, account_id: str
+        self,
+        transport: asyncio.WriteTransport,
+        watches: Watches,
+        account_id: str,
+        headers: HeaderLines,
     ) -> None:
         self._transport = transport
+        self._headers = headers
         self._watches = watches
         self._account_id = account_id
         self._loop = asyncio.get_running_loop()
@@ -114,7 +113,7 @@ class EventStreamListener:
             return None  # the client has gone meanwhile
         if isinstance(first[0].news, Refused):
             return Problem(BY_MISSING[first[0].news.missing])
-        self.outflow.send(_HEAD)
+        self.outflow.send(stream_head(self._headers))
         for telling in first:
             self.outflow.tell(telling)
         self._beat()

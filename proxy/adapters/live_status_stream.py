@@ -11,8 +11,8 @@ from typing import Final
 
 import orjson
 
-from proxy.adapters.http_responses import status_line_and_content_type
-from proxy.adapters.live_event_stream import EVENT_STREAM, FAREWELL_S
+from proxy.adapters.http_responses import HeaderLines, stream_head
+from proxy.adapters.live_event_stream import FAREWELL_S
 from proxy.adapters.live_outflow import Outflow, no_form
 from proxy.core.picture import Picture
 
@@ -20,21 +20,16 @@ _log = logging.getLogger(__name__)
 
 EVERY_S: Final = 1.0
 
-_HEAD: Final = (
-    status_line_and_content_type(200, EVENT_STREAM)
-    + b"X-Accel-Buffering: no\r\nConnection: close\r\n\r\n"
-)
-
 
 class PictureListener:
     """One answer that does not end by itself. Who reads slowly gets the next picture instead."""
 
-    def __init__(self, transport: asyncio.WriteTransport) -> None:
+    def __init__(self, transport: asyncio.WriteTransport, headers: HeaderLines) -> None:
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
         self.outflow = Outflow(transport, no_form, self.go_away)
-        self.outflow.send(_HEAD)
+        self.outflow.send(stream_head(headers))
 
     def tell(self, event: bytes) -> None:
         """Send a picture, if there is room."""

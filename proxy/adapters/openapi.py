@@ -38,10 +38,14 @@ _HEADERS: Final = {
     "Retry-After": "Seconds to wait before trying again.",
     "Allow": "Methods that are possible here.",
     "Upgrade": "The protocol that is spoken here.",
+    "Access-Control-Allow-Origin": "The origin of the page that asks, if it is let watch.",
+    "Vary": "`Origin`.",
     COORDINATION_HEADER: "How it was made all-or-nothing; `none`: by one partition alone.",
 }
 
-_ALWAYS: Final = frozenset({"Location", "Retry-After", "Allow", "Upgrade", COORDINATION_HEADER})
+_ALWAYS: Final = frozenset(
+    {"Location", "Retry-After", "Allow", "Upgrade", "Vary", COORDINATION_HEADER}
+)
 
 _PREFER: Final = {
     "name": "Prefer",

@@ -76,6 +76,13 @@ INVALID_REQUEST: Final = ProblemKind(
 NOT_FOUND: Final = ProblemKind(
     "not_found", 404, "Not found", "There is no such address; see /docs for those that exist."
 )
+HOST_NOT_ALLOWED: Final = ProblemKind(
+    "host_not_allowed",
+    421,
+    "Host not allowed",
+    "The wallet does not answer to the name in the header Host, only to localhost, to addresses and"
+    " to the names in EWALLET_HTTP_HOSTS.",
+)
 ORIGIN_NOT_ALLOWED: Final = ProblemKind(
     "origin_not_allowed",
     403,

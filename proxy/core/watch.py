@@ -80,7 +80,7 @@ class Ask(Struct, frozen=True):
     min_sequence: int
     """The answer must reach so far."""
     is_ahead: bool
-    """It claims to know more than this proxy has seen; it may wait in vain."""
+    """Somebody claims to know more than this proxy has seen; it may wait in vain."""
 
 
 class _Place(NamedTuple):
@@ -111,7 +111,8 @@ class Watch(Generic[L]):
         """While somebody waits: behind this sequence frames bring every change."""
         self._recent: list[Change] = []
         """While somebody waits: what frames brought behind it."""
-        self._is_asking = False
+        self._asked = [False, False]
+        """Whether something is asked just now: for those that are not ahead, for those that are."""
 
     @property
     def is_idle(self) -> bool:
@@ -169,25 +170,31 @@ class Watch(Generic[L]):
         if listeners:
             yield Told(listeners, Changed(present.terms, change))
 
-    def ask(self, seen: int) -> Ask | None:
-        """What to ask now, if anything; `answer`, `refuse` or `not_answered` must follow."""
-        if self._is_asking or not self._waiting or self._covered_from is None:
-            return None
-        self._is_asking = True
-        places = [place.told for place in self._waiting.values() if place.told is not None]
-        after = min(places, default=None)
-        least = self._covered_from
-        if after is not None and after > max(seen, least):
-            return Ask(self.account_id, after, after, is_ahead=True)
-        return Ask(self.account_id, after, least, is_ahead=False)
+    def ask(self, seen: int, *, is_ahead: bool) -> Ask | None:
+        """What to ask now, if anything, for those that are ahead or for the others.
 
-    def not_answered(self) -> None:
-        """Nobody knows; it may be asked again."""
-        self._is_asking = False
+        `settle` must follow. Frames have covered the account up to `seen`.
+        """
+        least = self._covered_from
+        if least is None or self._asked[is_ahead]:
+            return None
+        known = max(seen, least)
+        told = [place.told for place in self._waiting.values()]
+        told = [each for each in told if (each is not None and each > known) is is_ahead]
+        if not told:
+            return None
+        self._asked[is_ahead] = True
+        after = min((each for each in told if each is not None), default=None)
+        if is_ahead and after is not None:
+            least = after
+        return Ask(self.account_id, after, least, is_ahead)
+
+    def settle(self, ask: Ask) -> None:
+        """It is answered, or nobody knows; what is still missing may be asked again."""
+        self._asked[ask.is_ahead] = False
 
     def refuse(self, missing: Missing, *, beyond: int = -1) -> Iterator[Told[L]]:
         """Listeners that wait can't be told: all, or new ones that claim to know more than is."""
-        self._is_asking = False
         refused = [
             each
             for each, place in self._waiting.items()
@@ -203,7 +210,6 @@ class Watch(Generic[L]):
         self, ask: Ask, found: AccountChanges, sequence: int, at_ms: int
     ) -> Iterator[Told[L]]:
         """The account at a sequence, and what changed before."""
-        self._is_asking = False
         terms = Terms(self.account_id, self._partition, found.currency, found.overdraft_limit_minor)
         standing = Standing(terms, found.posted_minor, found.held_minor, sequence, at_ms)
         covered_from = self._covered_from

@@ -8,6 +8,7 @@ version is that of its slot or a later one.
 Owns versions, gaps and what has to be asked; knows no broker, no connection and no clock.
 """
 
+from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Final, Generic, TypeVar
 
@@ -21,6 +22,16 @@ from proxy.core.watch import Ask, Told, Watch
 L = TypeVar("L", bound=Hashable)
 
 _NO_VERSION: Final = 0
+
+
+def sequence_asked_for(asks: Sequence[Ask]) -> int:
+    """How far the answer to asks that are sent together must reach.
+
+    Where frames come from, readers are soon. Of those that are ahead the first to come is told
+    without waiting for one that may be far, and the others are asked for again.
+    """
+    least = [ask.min_sequence for ask in asks]
+    return min(least) if asks[0].is_ahead else max(least)
 
 
 class _Slot(Struct):
@@ -40,8 +51,11 @@ class _Channel(Generic[L]):
         """Up to here frames continued each other, once there is a version."""
         self.uncovered: dict[str, Watch[L]] = {}
         """Whose version no frame has covered yet."""
-        self.to_ask: dict[str, Watch[L]] = {}
-        """Who may have something to ask."""
+        self.to_ask: dict[bool, OrderedDict[str, Watch[L]]] = {
+            False: OrderedDict(),
+            True: OrderedDict(),
+        }
+        """Who may have something to ask: about what readers know, and about what is ahead."""
 
     def seen_of(self, watch: Watch[L]) -> int | None:
         """Up to where frames have covered an account."""
@@ -65,9 +79,14 @@ class _Channel(Generic[L]):
         else:
             self.seen = max(self.seen, frame.tip_sequence)
 
+    def may_ask(self, watch: Watch[L]) -> None:
+        """Let it be asked whatever it has to ask."""
+        for waiting in self.to_ask.values():
+            waiting[watch.account_id] = watch
+
     def _cover_from(self, after_sequence: int, watch: Watch[L]) -> None:
         watch.cover(after_sequence, self.seen)
-        self.to_ask[watch.account_id] = watch
+        self.may_ask(watch)
 
 
 class Watching(Generic[L]):
@@ -95,7 +114,7 @@ class Watching(Generic[L]):
         if watch is None:
             watch = self._watch(channel, partition, account_id)
         told = list(watch.add(listener, from_sequence, channel.seen_of(watch)))
-        channel.to_ask[account_id] = watch
+        channel.may_ask(watch)
         return told
 
     def unsubscribe(self, listener: L, account_id: str) -> None:
@@ -148,18 +167,26 @@ class Watching(Generic[L]):
 
     # --- what has to be asked ---
 
-    def asks(self, partition: int) -> list[Ask]:
-        """What to ask the readers of a partition now, each answered by one of the calls below."""
+    def asks(self, partition: int, most: int, *, are_ahead: bool) -> list[Ask]:
+        """What to ask the readers of a partition together; `answered` must follow.
+
+        Take those that are ahead first: who is not any more is asked for with the others.
+        """
+        found: list[Ask] = []
         channel = self._channels.get(partition)
-        if channel is None:
-            return []
-        to_ask, channel.to_ask = channel.to_ask, {}
-        asks = (watch.ask(channel.seen) for watch in to_ask.values())
-        return [ask for ask in asks if ask is not None]
+        while channel is not None and channel.to_ask[are_ahead] and len(found) < most:
+            account_id, watch = channel.to_ask[are_ahead].popitem(last=False)
+            ask = watch.ask(channel.seen, is_ahead=are_ahead)
+            if ask is not None:
+                found.append(ask)
+            elif are_ahead:
+                channel.to_ask[False][account_id] = watch
+        return found
 
     def to_be_asked(self) -> list[int]:
         """Partitions for which `asks` may give something."""
-        return [partition for partition, each in self._channels.items() if each.to_ask]
+        channels = self._channels.items()
+        return [each for each, channel in channels if any(channel.to_ask.values())]
 
     def answered(
         self, partition: int, asks: Sequence[Ask], answer: ChangesAnswer | NotFound | None
@@ -172,6 +199,7 @@ class Watching(Generic[L]):
             watch = channel.watches.get(ask.account_id) if channel else None
             if channel is None or watch is None:
                 continue
+            watch.settle(ask)
             if isinstance(answer, ChangesAnswer) and at < len(found):
                 changes = found[at]
                 if changes is None:
@@ -180,9 +208,7 @@ class Watching(Generic[L]):
                     told += watch.answer(ask, changes, answer.sequence, answer.at_ms)
             elif isinstance(answer, NotFound) and ask.is_ahead:
                 told += watch.refuse(Missing.SEQUENCE, beyond=answer.sequence)
-            else:
-                watch.not_answered()
-            channel.to_ask[ask.account_id] = watch
+            channel.may_ask(watch)
             self._drop_idle(channel, partition, watch)
         return told
 
@@ -210,7 +236,8 @@ class Watching(Generic[L]):
             return
         del channel.watches[watch.account_id]
         channel.uncovered.pop(watch.account_id, None)
-        channel.to_ask.pop(watch.account_id, None)
+        for waiting in channel.to_ask.values():
+            waiting.pop(watch.account_id, None)
         slot = channel.slots[watch.slot]
         slot.watches -= 1
         if not slot.watches:

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
 from typing import Final
 
 from broker.port import Broker, Disconnected, Subscription
@@ -13,7 +13,7 @@ from contracts.partitioning import SlotMap
 from contracts.queries import ChangesAnswer, ChangesQuery, Mark, NotFound
 from contracts.subjects import change_subject, listen_subject
 from proxy.core.watch import Ask, Refused, Told
-from proxy.core.watching import Watching
+from proxy.core.watching import Watching, sequence_asked_for
 from proxy.ports import Listener, NoAnswer, NoRoomToWatch, Telling
 from proxy.service.gateway import BrokerGateway
 
@@ -25,8 +25,10 @@ WATCHES_MAX: Final = 100_000
 _SAID_AGAIN_S: Final = 0.02
 """Slots that come within this time are said together: ten thousand clients may come at once."""
 
-_QUERIES_MAX: Final = 8
-"""Questions about what was missed that are out at a time."""
+_QUESTIONS_MAX: Final = 4
+"""Questions about what was missed that are out at a time, to the readers of one partition, and as
+many again for those that are ahead. These may wait in vain, as may all of a partition that has no
+reader: others wait for neither."""
 
 
 class BrokerWatches:
@@ -41,7 +43,8 @@ class BrokerWatches:
         self._watches = 0
         self._to_say, self._to_ask = asyncio.Event(), asyncio.Event()
         self._subscriptions: dict[int, Subscription] = {}
-        self._queries = asyncio.Semaphore(_QUERIES_MAX)
+        self._out: Counter[tuple[int, bool]] = Counter()
+        """Questions that are out, by partition and whether they are ahead."""
 
     async def run(self) -> None:
         """Hear, say and ask until cancelled."""
@@ -133,9 +136,19 @@ class BrokerWatches:
             await self._to_ask.wait()
             self._to_ask.clear()
             for partition in self._watching.to_be_asked():
-                for asks in _together(self._watching.asks(partition)):
-                    await self._queries.acquire()
-                    tasks.create_task(self._ask(partition, asks))
+                for are_ahead in (True, False):
+                    for asks in self._asks(partition, are_ahead=are_ahead):
+                        tasks.create_task(self._ask(partition, asks))
+
+    def _asks(self, partition: int, *, are_ahead: bool) -> Iterator[list[Ask]]:
+        """What to ask now, question by question; the rest stays where it is, without a copy."""
+        kind = partition, are_ahead
+        while self._out[kind] < _QUESTIONS_MAX:
+            asks = self._watching.asks(partition, CHANGES_QUERY_ACCOUNTS_MAX, are_ahead=are_ahead)
+            if not asks:
+                return
+            self._out[kind] += 1
+            yield asks
 
     async def _ask(self, partition: int, asks: Sequence[Ask]) -> None:
         answer = None
@@ -146,28 +159,15 @@ class BrokerWatches:
         except NoAnswer as fault:
             _log.warning("partition %s: what was missed is asked again: %s", partition, fault)
         finally:
-            self._queries.release()
+            self._out[partition, asks[0].is_ahead] -= 1
         told = self._watching.answered(partition, asks, answer)
         self._tell(told)
         self._go_on()
-
-
-def _together(asks: list[Ask]) -> Iterator[list[Ask]]:
-    """Asks that go into one question: those that may wait in vain hold up no others."""
-    asks.sort(key=_is_ahead)
-    for _, group in groupby(asks, key=_is_ahead):
-        alike = list(group)
-        for at in range(0, len(alike), CHANGES_QUERY_ACCOUNTS_MAX):
-            yield alike[at : at + CHANGES_QUERY_ACCOUNTS_MAX]
-
-
-def _is_ahead(ask: Ask) -> bool:
-    return ask.is_ahead
 
 
 def _query(asks: Sequence[Ask]) -> ChangesQuery:
     return ChangesQuery(
         marks=[Mark(ask.account_id, ask.after_sequence) for ask in asks],
         limit=REPLAY_CHANGES_MAX,
-        min_sequence=max(ask.min_sequence for ask in asks),
+        min_sequence=sequence_asked_for(asks),
     )

@@ -1,89 +1,30 @@
-"""The client's subscription to a WebSocket server that answers each connection from a script."""
+"""What the client's subscription makes of a WebSocket server's words and deeds, by scripts."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator
 
 import aiohttp
 import msgspec
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 
-from ewallet import live_documents, subscription, watched_accounts
+from ewallet import live_documents, watched_accounts
 from ewallet.client import WalletClient
 from ewallet.client_faults import NoAnswerError, RefusedError
 from ewallet.live_documents import AccountStands
-from ewallet.subscription import Subscription
 from proxy.core import live_messages
 from proxy.core.live_requests import MESSAGE_ACCOUNTS_MAX
+from tests.ewallet.scripted_server import Server, Socket, run_scripted_server, watch
 
 pytestmark = pytest.mark.server
 
 DEADLINE_S = 30.0
 
-Talk = Callable[["Socket"], Awaitable[None]]
-
-
-class Socket:
-    """The server's end of one connection."""
-
-    def __init__(self, websocket: web.WebSocketResponse) -> None:
-        self.websocket = websocket
-
-    async def asked(self) -> dict[str, Any]:
-        message: dict[str, Any] = json.loads(await self.websocket.receive_str())
-        return message
-
-    async def say(self, **message: Any) -> None:
-        await self.websocket.send_str(json.dumps(message))
-
-    async def state(self, sequence: int, balance: str = "0.00", **more: Any) -> None:
-        await self.say(**{**account(sequence, balance), "type": "state", **more})
-
-    async def change(self, sequence: int, balance: str, **more: Any) -> None:
-        fields = {"type": "change", "transaction_id": f"t{sequence}", "direction": "credit"}
-        await self.say(**{**account(sequence, balance), **fields, "amount": "1.00", **more})
-
-    async def refuse(self, code: str) -> None:
-        await self.say(type="error", code=code, title="", detail="Because.", account_id="ann")
-
-    async def stay(self) -> None:
-        """Until the client goes."""
-        await self.websocket.receive()
-
-
-class Server:
-    """Each connection gets the next of its talks or HTTP statuses; the last again and again."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self.script: list[Talk | int] = []
-        self.connections = 0
-        self.losses: list[str] = []
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        self.connections += 1
-        talk = self.script.pop(0) if len(self.script) > 1 else self.script[0]
-        if isinstance(talk, int):
-            return web.Response(status=talk)
-        websocket = web.WebSocketResponse()
-        await websocket.prepare(request)
-        await talk(Socket(websocket))
-        await websocket.close()
-        return websocket
-
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    server = Server()
-    application = web.Application()
-    application.router.add_get("/wallet/subscribe", server.answer)
-    async with TestServer(application, host="127.0.0.1") as running:
-        server.url = str(running.make_url(""))
+    async with run_scripted_server() as server:
         yield server
 
 
@@ -91,26 +32,6 @@ async def server() -> AsyncIterator[Server]:
 async def client(server: Server) -> AsyncIterator[WalletClient]:
     async with WalletClient(server.url, timeout_s=10) as client:
         yield client
-
-
-def watch(server: Server, client: WalletClient) -> Subscription:
-    return client.subscribe("ann", on_loss=server.losses.append)
-
-
-def account(sequence: int, balance: str) -> dict[str, Any]:
-    return {
-        "account_id": "ann",
-        "currency": "USD",
-        "balance": balance,
-        "held": "0.00",
-        "available": balance,
-        "overdraft_limit": "0.00",
-        "partition": 0,
-        "sequence": sequence,
-        "at": "2026-01-02T03:04:05.000Z",
-        "conflated": False,
-        "of a newer wallet": True,
-    }
 
 
 async def begin(socket: Socket) -> None:
@@ -235,66 +156,6 @@ async def test_a_reader_that_is_not_as_far_yet_is_waited_for(
     server.script = [leave, lag, lag, catch_up]
     async with watch(server, client) as live:
         assert [(await anext(live)).sequence for _ in range(2)] == [5, 6]
-
-
-async def test_a_wallet_that_went_back_is_a_refusal_when_the_time_is_up(server: Server) -> None:
-    """As one that was restored from a backup: it will not get there."""
-
-    async def back(socket: Socket) -> None:
-        await socket.asked()
-        await socket.refuse("sequence_not_reached")
-        await socket.stay()
-
-    async def leave(socket: Socket) -> None:
-        await socket.asked()
-        await socket.state(5)
-
-    server.script = [leave, back]
-    async with (
-        WalletClient(server.url, timeout_s=1.0) as client,
-        watch(server, client) as live,
-    ):
-        await anext(live)
-        with pytest.raises(RefusedError, match="sequence_not_reached"):
-            await anext(live)
-
-
-async def test_a_wallet_that_takes_everybody_and_tells_nobody_is_given_up(server: Server) -> None:
-    async def leave(socket: Socket) -> None:
-        await socket.asked()
-
-    server.script = [leave]
-    async with (
-        WalletClient(server.url, timeout_s=1.0) as client,
-        watch(server, client) as live,
-    ):
-        with pytest.raises(NoAnswerError, match="closed the connection"):
-            await anext(live)
-    assert server.connections > 1
-
-
-async def test_pings_keep_a_quiet_connection(
-    server: Server, client: WalletClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It stays quiet for longer than silence is borne."""
-    monkeypatch.setattr(subscription, "SILENCE_S", 2.0)
-    clock = asyncio.get_running_loop().time
-
-    async def talk(socket: Socket) -> None:
-        await socket.asked()
-        await socket.state(1)
-        end_s = clock() + 2.5
-        while clock() < end_s:
-            await socket.websocket.ping()
-            with pytest.raises(TimeoutError):  # the answer is aiohttp's to take
-                await socket.websocket.receive(0.1)
-        await socket.change(2, "1.00")
-        await socket.stay()
-
-    server.script = [talk]
-    async with asyncio.timeout(DEADLINE_S), watch(server, client) as live:
-        assert [(await anext(live)).sequence for _ in range(2)] == [1, 2]
-    assert server.losses == []
 
 
 async def test_nothing_of_a_removed_account_is_given(server: Server, client: WalletClient) -> None:

@@ -81,7 +81,7 @@ def nobody_to_watch(slots: SlotMap) -> BrokerWatches:
 
 @asynccontextmanager
 async def run_wallet(
-    limits: HttpLimits | None = None, partition_count: int = 1
+    limits: HttpLimits | None = None, partition_count: int = 1, **options: Any
 ) -> AsyncIterator[Wallet]:
     """Serve a fresh wallet on a free port."""
     gateway = MemoryGateway(partition_count)
@@ -91,6 +91,7 @@ async def run_wallet(
         limits or HttpLimits(),
         Coordination.CHOREOGRAPHY,
         gateway.books.now_ms,
+        **options,
     )
     runner = await listen(server, host="127.0.0.1", port=0)
     host, port = runner.addresses[0][:2]

@@ -17,6 +17,7 @@ from contracts.coordination import Coordination
 from proxy.adapters.http_server import HttpLimits, HttpServer, listen
 from proxy.service.changes import BrokerWatches
 from proxy.service.gateway import BrokerGateway
+from tests.proxy.described import check_described
 from tests.proxy.test_service import World, running
 
 
@@ -81,9 +82,11 @@ class Socket:
         await self.websocket.send_str(orjson.dumps(message).decode())
 
     async def hear(self) -> dict[str, Any]:
+        """The next message, which must be as described."""
         async with asyncio.timeout(10):
             message: dict[str, Any] = orjson.loads(await self.websocket.receive_str())
-            return message
+        check_described("/wallet/subscribe", message)
+        return message
 
     async def hear_of(self, *account_ids: str) -> dict[str, dict[str, Any]]:
         """One message of each."""

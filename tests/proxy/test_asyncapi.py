@@ -13,6 +13,7 @@ import pytest
 from contracts.changes import Change, Direction
 from contracts.queries import Missing
 from proxy.adapters.asyncapi import describe_messages
+from proxy.adapters.http_calls import CALLS
 from proxy.adapters.openapi import to_json
 from proxy.core.live_messages import LIVE_KINDS, live_error, live_message, unsubscribed
 from proxy.core.live_requests import (
@@ -40,7 +41,11 @@ def check(name: str, message: object) -> None:
 def test_it_is_version_3_and_names_the_addresses() -> None:
     assert DOCUMENT["asyncapi"] == "3.0.0"
     addresses = [channel["address"] for channel in DOCUMENT["channels"].values()]
-    assert addresses == ["/wallet/subscribe", "/wallet/status/events"]
+    assert addresses == [
+        "/wallet/subscribe",
+        "/wallet/accounts/{account_id}/events",
+        "/wallet/status/events",
+    ]
     assert {each["action"] for each in DOCUMENT["operations"].values()} == {"send", "receive"}
 
 
@@ -52,9 +57,31 @@ def test_every_reference_leads_somewhere() -> None:
 
 
 def test_every_message_belongs_to_one_direction() -> None:
+    directions: dict[str, set[str]] = {}
+    for operation in DOCUMENT["operations"].values():
+        for each in operation["messages"]:
+            name = each["$ref"].rpartition("/")[2]
+            directions.setdefault(name, set()).add(operation["action"])
+    assert directions.keys() == DOCUMENT["components"]["messages"].keys()
+    assert {len(each) for each in directions.values()} == {1}
+
+
+def test_every_message_of_a_channel_belongs_to_an_operation() -> None:
     operations = DOCUMENT["operations"].values()
-    named = [each["$ref"].rpartition("/")[2] for one in operations for each in one["messages"]]
-    assert sorted(named) == sorted(DOCUMENT["components"]["messages"])
+    named = {each["$ref"] for one in operations for each in one["messages"]}
+    assert named == {
+        f"#/channels/{name}/messages/{message}"
+        for name, channel in DOCUMENT["channels"].items()
+        for message in channel["messages"]
+    }
+
+
+def test_what_stands_in_an_address_is_described() -> None:
+    """And these are the addresses of the API."""
+    paths = {call.path for call in CALLS}
+    for channel in DOCUMENT["channels"].values():
+        assert channel["address"] in paths
+        assert list(channel.get("parameters", {})) == re.findall(r"{(\w+)}", channel["address"])
 
 
 @pytest.mark.parametrize("direction", list(Direction))

@@ -5,16 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
 import pytest
 
+from contracts.changes import ChangeFrame
 from contracts.commands import OpenAccount, Transfer
-from contracts.frames import CHANGE_FRAME
+from contracts.frames import CHANGE_FRAME, LISTEN
 from contracts.limits import CHANGES_QUERY_ACCOUNTS_MAX
-from contracts.subjects import change_subject
-from proxy.core.watch import Changed, Standing
+from contracts.queries import (
+    AccountChanges,
+    ChangesAnswer,
+    ChangesQuery,
+    decode_query,
+    encode_answer,
+)
+from contracts.subjects import READER_QUEUE, change_subject, listen_subject, query_subject
+from proxy.core.watch import Changed, News, Standing
 from proxy.ports import Telling
 from proxy.service.changes import BrokerWatches
 from proxy.service.gateway import BrokerGateway
@@ -27,18 +35,18 @@ class Watcher:
     """Remembers what it is told."""
 
     def __init__(self) -> None:
-        self.heard: list[Standing | Changed] = []
+        self.heard: list[News] = []
         self._came = asyncio.Event()
 
     def tell(self, telling: Telling) -> None:
-        assert isinstance(telling.news, Standing | Changed)
         self.heard.append(telling.news)
         self._came.set()
 
-    async def until(self, is_enough: Callable[[list[Standing | Changed]], bool]) -> None:
-        while not is_enough(self.heard):
-            self._came.clear()
-            await self._came.wait()
+    async def until(self, is_enough: Callable[[list[News]], bool]) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while not is_enough(self.heard):
+                self._came.clear()
+                await self._came.wait()
 
 
 @asynccontextmanager
@@ -49,26 +57,33 @@ async def watches(world: World, gateway: BrokerGateway) -> AsyncIterator[BrokerW
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with asyncio.timeout(DEADLINE_S):
-        yield World(tmp_path, 2)
+async def world(tmp_path: Path) -> World:
+    return World(tmp_path, 2)
 
 
-def account_in(world: World, partition: int, *, before: str = "") -> str:
-    """A name that lives there."""
-    return next(
-        name
-        for name in (f"a{number}" for number in count())
-        if world.slots.partition_of(name) == partition and name != before
-    )
+FAR = 2**53
+MANY = 20
+"""More than are asked at a time, where each has a question of its own."""
+
+
+@pytest.fixture
+def _small_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.service.changes.CHANGES_QUERY_ACCOUNTS_MAX", 1)
+
+
+def accounts_in(world: World, partition: int, number: int) -> list[str]:
+    """Names that live there."""
+    names = (f"a{each}" for each in count())
+    return list(islice((n for n in names if world.slots.partition_of(n) == partition), number))
 
 
 async def test_a_proxy_hears_only_partitions_that_are_watched(world: World) -> None:
     heard: list[bytes] = []
     async with world.gateway() as gateway, world.reader(), world.writer():
-        near = account_in(world, 0)
-        payers = [account_in(world, each, before=near) for each in (0, 1)]
-        payees = [near, account_in(world, 1, before=payers[1])]
+        near, payer = accounts_in(world, 0, 2)
+        payers, payees = [payer], [near]
+        for each, name in zip((payees, payers), accounts_in(world, 1, 2), strict=True):
+            each.append(name)
         for account_id in (*payers, *payees):
             await gateway.submit(OpenAccount(account_id, "USD", 100), wait_ms=WAIT_MS)
         for partition in (0, 1):
@@ -107,7 +122,8 @@ async def test_more_accounts_than_fit_into_one_question(world: World) -> None:
             for account_id in ids:
                 made.watch(watcher, account_id, None)
             await watcher.until(lambda told: len(told) == number)
-            assert {each.terms.account_id for each in watcher.heard} == set(ids)
+            states = [each for each in watcher.heard if isinstance(each, Standing)]
+            assert {each.terms.account_id for each in states} == set(ids)
             watcher.heard.clear()
             world.proxy_connection.cut()
             other = world.server.connect()
@@ -123,6 +139,93 @@ async def test_more_accounts_than_fit_into_one_question(world: World) -> None:
     assert sorted(told) == sorted(
         [*((each, f"once-{each}") for each in ids), *((each, f"again-{each}") for each in ids[:2])]
     )
+
+
+@pytest.mark.usefixtures("_small_questions")
+@pytest.mark.parametrize("partition", [0, 1])
+async def test_nobody_waits_for_those_who_claim_to_know_the_future(
+    world: World, partition: int
+) -> None:
+    """Neither in the same partition nor in another one."""
+    first, second, *far = accounts_in(world, 0, 2 + MANY)
+    if partition:
+        far = accounts_in(world, partition, MANY)
+    async with world.gateway() as gateway, world.reader(), world.writer():
+        await submit(gateway, opening(first), opening(second), *map(opening, far))
+        async with watches(world, gateway) as made:
+            watcher = Watcher()
+            for account_id in far:
+                made.watch(watcher, account_id, FAR)
+            made.watch(watcher, first, None)
+            await watcher.until(bool)
+            made.watch(watcher, second, None)
+            await watcher.until(lambda told: len(told) >= 2)
+    states = [each for each in watcher.heard if isinstance(each, Standing)]
+    assert [each.terms.account_id for each in states] == [first, second]
+
+
+async def test_who_is_a_little_ahead_does_not_wait_for_who_is_far(world: World) -> None:
+    near, far, payer = accounts_in(world, 0, 3)
+    asked = asyncio.Event()
+
+    async def note(_: bytes) -> bytes:
+        asked.set()
+        await asyncio.Event().wait()  # the reader answers
+        return b""
+
+    async with world.gateway() as gateway, world.reader(), world.writer():
+        opened = await submit(gateway, *map(opening, (near, far)), OpenAccount(payer, "USD", 9))
+        assert opened[-1] is not None
+        place = opened[-1].sequence + 1
+        await world.server.connect().serve(query_subject(0), note)
+        async with watches(world, gateway) as made:
+            watcher = Watcher()
+            made.watch(watcher, far, FAR)
+            made.watch(watcher, near, place)
+            await asked.wait()
+            await submit(gateway, Transfer(payer, near, 1, "USD", "t"))
+            await watcher.until(bool)
+    (state,) = watcher.heard
+    assert isinstance(state, Standing)
+    assert (state.terms.account_id, state.sequence) == (near, place)
+
+
+@pytest.mark.usefixtures("_small_questions")
+async def test_a_partition_without_a_reader_holds_up_no_other(world: World) -> None:
+    """It was there a moment ago, so the proxy has a lot to ask it."""
+    reader = world.server.connect()
+    for partition in (0, 1):
+        await reader.subscribe(listen_subject(partition), covering(world, partition))
+    await reader.serve(query_subject(0), standing_at_1, queue=READER_QUEUE)
+    async with world.gateway() as gateway, watches(world, gateway) as made:
+        watcher = Watcher()
+        for account_id in accounts_in(world, 1, MANY):
+            made.watch(watcher, account_id, None)
+        first, second = accounts_in(world, 0, 2)
+        made.watch(watcher, first, None)
+        await watcher.until(bool)
+        made.watch(watcher, second, None)
+        await watcher.until(lambda told: len(told) >= 2)
+    states = [each for each in watcher.heard if isinstance(each, Standing)]
+    assert [each.terms.account_id for each in states] == [first, second]
+
+
+def covering(world: World, partition: int) -> Callable[[bytes], None]:
+    """A reader that pushes nothing but that it covers whoever listens."""
+
+    def hear(data: bytes) -> None:
+        listen = LISTEN.decode(data)
+        frame = ChangeFrame(partition, 1, 1, {listen.proxy_id: listen.version}, [])
+        world.server.publish(change_subject(partition), CHANGE_FRAME.encode(frame))
+
+    return hear
+
+
+async def standing_at_1(data: bytes) -> bytes:
+    query = decode_query(data)
+    assert isinstance(query, ChangesQuery)
+    stands = AccountChanges("USD", 0, 5, 0, 1, [])
+    return encode_answer(ChangesAnswer(0, 1, 1, [stands for _ in query.marks]))
 
 
 def opening(account_id: str) -> OpenAccount:

@@ -1,4 +1,4 @@
-"""Which pages may watch accounts, by the proxy's setting."""
+"""Which pages may watch accounts, and by which names the wallet is called, by the settings."""
 
 import pytest
 
@@ -26,3 +26,19 @@ def test_what_is_no_origin_is_refused(text: str) -> None:
     """It would never match what a browser sends."""
     with pytest.raises(Unfit, match="EWALLET_HTTP_ORIGINS"):
         read_proxy_settings(WALLET | {"EWALLET_HTTP_ORIGINS": text})
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [("", ()), (" wallet.example , Proxy_1,", ("wallet.example", "Proxy_1"))],
+)
+def test_hosts_are_listed_with_commas(text: str, hosts: tuple[str, ...]) -> None:
+    settings = read_proxy_settings(WALLET | {"EWALLET_HTTP_HOSTS": text})
+    assert settings.hosts == hosts
+
+
+@pytest.mark.parametrize("text", ["*", "https://wallet.example", "wallet.example:8080", "a b"])
+def test_what_is_no_name_of_a_host_is_refused(text: str) -> None:
+    """It would never match what a browser sends."""
+    with pytest.raises(Unfit, match="EWALLET_HTTP_HOSTS"):
+        read_proxy_settings(WALLET | {"EWALLET_HTTP_HOSTS": text})

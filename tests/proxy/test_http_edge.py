@@ -26,7 +26,7 @@ BODY = json.dumps(
     }
 ).encode()
 JSON = b"Content-Type: application/json\r\n"
-CLOSE = b"Host: wallet\r\nConnection: close\r\n"
+CLOSE = b"Host: localhost\r\nConnection: close\r\n"
 
 
 def post(body: bytes, headers: bytes = JSON, path: bytes = b"/wallet/transfer") -> bytes:
@@ -218,13 +218,19 @@ async def test_a_body_may_come_later_than_its_head(wallet: Wallet) -> None:
 
 
 async def test_a_body_on_a_get_is_ignored(wallet: Wallet) -> None:
-    sent = get(b"/healthz", b"Host: wallet\r\nContent-Length: 5\r\n") + b"12345" + get(b"/healthz")
+    sent = (
+        get(b"/healthz", b"Host: localhost\r\nContent-Length: 5\r\n") + b"12345" + get(b"/healthz")
+    )
     answers = await wallet.exchange(sent)
     assert answers.count(b"HTTP/1.1 200 OK\r\n") == 2
 
 
 async def test_one_connection_carries_many_requests_in_order(wallet: Wallet) -> None:
-    sent = get(b"/healthz", b"Host: wallet\r\n") + get(b"/nowhere", b"Host: w\r\n") + post(BODY)
+    sent = (
+        get(b"/healthz", b"Host: localhost\r\n")
+        + get(b"/nowhere", b"Host: localhost\r\n")
+        + post(BODY)
+    )
     answers = await wallet.exchange(sent)
     assert [part[:3] for part in answers.split(b"HTTP/1.1 ")[1:]] == [b"200", b"404", b"201"]
 
@@ -252,7 +258,9 @@ async def test_every_answer_is_dated(wallet: Wallet) -> None:
 
 
 async def test_an_upgrade_to_a_websocket_is_not_taken(wallet: Wallet) -> None:
-    upgrade = b"Host: w\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n"
+    upgrade = (
+        b"Host: localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n"
+    )
     reader, writer = await asyncio.open_connection(wallet.host, wallet.port)
     writer.write(get(b"/healthz", upgrade))
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
@@ -272,7 +280,7 @@ async def test_a_body_that_never_ends_is_408(open_wallet: Any) -> None:
 
 async def test_an_answer_before_the_end_of_a_body_ends_the_connection(wallet: Wallet) -> None:
     """What follows on it could be the body's rest or a request: nobody can tell."""
-    head = b"POST /nowhere HTTP/1.1\r\nHost: w\r\nContent-Length: 9\r\n\r\n"
+    head = b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
     status, headers, _ = read(await wallet.exchange(head))
     assert (status, headers["Connection"]) == (404, "close")
 
@@ -289,7 +297,9 @@ async def test_a_body_that_trickles_is_408_all_the_same(open_wallet: Any) -> Non
         writer.close()
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nHost: w\r\n"])
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"]
+)
 async def test_a_connection_without_a_whole_head_is_closed(open_wallet: Any, sent: bytes) -> None:
     async with open_wallet(SHORT) as wallet:
         assert await wallet.exchange(sent) == b""
@@ -309,7 +319,7 @@ async def test_a_head_that_trickles_is_cut_off(open_wallet: Any) -> None:
 
 async def test_an_idle_connection_is_closed(open_wallet: Any) -> None:
     async with open_wallet(SHORT) as wallet:
-        answer = await wallet.exchange(get(b"/healthz", b"Host: wallet\r\n"))
+        answer = await wallet.exchange(get(b"/healthz", b"Host: localhost\r\n"))
         assert read(answer)[0] == 200
 
 
@@ -327,7 +337,7 @@ async def test_a_client_that_does_not_read_its_answers_is_cut_off(
     reader, writer = await asyncio.open_connection(wallet.host, wallet.port, limit=1)
     async with asyncio.timeout(20):
         with pytest.raises(ConnectionError):
-            await _send_without_end(writer, get(b"/docs", b"Host: w\r\n") * 1_000)
+            await _send_without_end(writer, get(b"/docs", b"Host: localhost\r\n") * 1_000)
     assert not reader.at_eof()
 
 
@@ -351,7 +361,7 @@ async def test_one_connection_too_many_is_told_so_and_closed(open_wallet: Any) -
     async with open_wallet(HttpLimits(connections_max=2)) as wallet:
         held = [await asyncio.open_connection(wallet.host, wallet.port) for _ in range(2)]
         for reader, writer in held:  # both are counted once they are answered
-            writer.write(get(b"/healthz", b"Host: wallet\r\n"))
+            writer.write(get(b"/healthz", b"Host: localhost\r\n"))
             await reader.readuntil(b"}")
         status, headers, problem = await exchange(wallet, b"")
         assert (status, problem["code"]) == (503, "too_many_connections")

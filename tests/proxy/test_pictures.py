@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import jsonschema_rs
 import orjson
 import pytest
 
 from contracts.status import ProxyStatus, WriterStatus, encode_status
 from contracts.subjects import status_subject
-from proxy.adapters.asyncapi import describe_messages
 from proxy.adapters.live_status_stream import PictureFeed, PictureListener
 from proxy.core.pace import Pace
 from tests.proxy.conftest import Wallet
+from tests.proxy.described import check_described
 from tests.proxy.live_wallet import LiveWallet, run_live_wallet
 
 pytestmark = pytest.mark.server
@@ -29,9 +28,7 @@ async def next_picture(answer: aiohttp.ClientResponse) -> dict[str, Any]:
             assert line.strip() == b""
         data = (await answer.content.readline()).removeprefix(b"data: ")
     picture: dict[str, Any] = orjson.loads(data)
-    schemas = describe_messages()["components"]["schemas"]
-    schema = {"$ref": "#/components/schemas/Picture", "components": {"schemas": schemas}}
-    jsonschema_rs.Draft202012Validator(schema).validate(picture)
+    check_described("/wallet/status/events", picture)
     return picture
 
 
@@ -81,7 +78,7 @@ async def test_nobody_is_asked_while_nobody_looks() -> None:
     _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     assert looks == 0
     for visit in (1, 2):
-        listener = PictureListener(writer.transport)
+        listener = PictureListener(writer.transport, [])
         serving = asyncio.create_task(feed.serve(listener))
         async with asyncio.timeout(10):
             await looked.wait()

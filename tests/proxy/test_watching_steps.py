@@ -1,0 +1,267 @@
+"""Watching, one thing after the other: what is asked, told and refused then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+from contracts.changes import Change, ChangeFrame, Direction
+from contracts.partitioning import SlotMap
+from contracts.queries import AccountChanges, ChangesAnswer, Missing, NotFound
+from proxy.core.watch import RECENT_MAX, Ask, Changed, Refused, Standing, Told
+from proxy.core.watching import Watching, sequence_asked_for
+from tests.proxy.test_watching import ACCOUNTS, asked
+
+
+def watched(*frames: ChangeFrame) -> Watching[str]:
+    watching: Watching[str] = Watching("p", SlotMap.even(1))
+    for frame in frames:
+        assert not list(watching.take(frame))
+    return watching
+
+
+def frame(after: int, tip: int, *changes: Change, version: int = 1) -> ChangeFrame:
+    return ChangeFrame(0, after, tip, {"p": version}, list(changes))
+
+
+def change(sequence: int, account_id: str = "ann") -> Change:
+    return Change(account_id, sequence, sequence, sequence, 0, "t", 1, Direction.CREDIT)
+
+
+def stood(sequence: int) -> ChangesAnswer:
+    return ChangesAnswer(0, sequence, 1, [AccountChanges("USD", 0, 5, 0, sequence, [])])
+
+
+def news_of(told: Iterable[Told[str]]) -> Iterator[tuple[list[str], str, int]]:
+    for listeners, news in told:
+        match news:
+            case Changed(change=found):
+                yield listeners, "change", found.sequence
+            case Standing():
+                yield listeners, "conflated" if news.is_conflated else "stands", news.sequence
+            case Refused():
+                yield listeners, "refused", news.missing
+
+
+def live(listener: str = "one") -> Watching[str]:
+    """Ann stands at 10 and is watched."""
+    watching = watched()
+    assert watching.subscribe(listener, "ann", None) == []
+    assert list(watching.take(frame(10, 10))) == []
+    asks = asked(watching)
+    assert asks == [Ask("ann", None, 10, is_ahead=False)]
+    told = list(news_of(watching.answered(0, asks, stood(10))))
+    assert told == [([listener], "stands", 10)]
+    return watching
+
+
+def test_nothing_is_asked_before_frames_cover_the_account() -> None:
+    watching = watched()
+    watching.subscribe("one", "ann", None)
+    assert asked(watching) == []
+    (said,) = watching.listens()
+    assert said == (0, watching.listen(0))
+    assert not watching.has_to_say()
+
+
+def test_a_second_listener_is_told_at_once_without_asking() -> None:
+    watching = live()
+    list(watching.take(frame(10, 14, change(12))))
+    assert list(news_of(watching.subscribe("two", "ann", None))) == [(["two"], "stands", 14)]
+    assert asked(watching) == []
+    told = list(news_of(watching.take(frame(14, 15, change(15)))))
+    assert told == [(["one", "two"], "change", 15)]
+
+
+def test_what_several_readers_push_is_told_once() -> None:
+    watching = live()
+    taken = [
+        frame(10, 14, change(12)),
+        frame(10, 12, change(12)),
+        frame(12, 16, change(15)),
+        frame(14, 18, change(15), change(17)),
+    ]
+    told = [each for frame in taken for each in news_of(watching.take(frame))]
+    assert told == [(["one"], "change", sequence) for sequence in (12, 15, 17)]
+
+
+def test_a_gap_is_asked_for_and_what_came_meanwhile_follows() -> None:
+    watching = live()
+    assert list(watching.take(frame(20, 22, change(21)))) == []
+    assert list(watching.take(frame(22, 23, change(23)))) == []
+    asks = asked(watching)
+    assert asks == [Ask("ann", 10, 20, is_ahead=False)]
+    found = AccountChanges("USD", 0, 5, 0, 10, [change(15), change(21)])
+    answer = ChangesAnswer(0, 22, 1, [found])
+    assert list(news_of(watching.answered(0, asks, answer))) == [
+        (["one"], "change", 15),
+        (["one"], "change", 21),
+        (["one"], "change", 23),
+    ]
+
+
+def test_an_empty_frame_shows_what_was_lost_before_it() -> None:
+    """As each heartbeat brings one."""
+    watching = live()
+    assert list(watching.take(frame(20, 20))) == []
+    assert asked(watching) == [Ask("ann", 10, 20, is_ahead=False)]
+
+
+def test_who_missed_too_much_is_told_so() -> None:
+    watching = live()
+    watching.take(frame(20, 20))
+    list(watching.take(frame(5_000, 5_000)))
+    asks = asked(watching)
+    found = AccountChanges("USD", 0, 5, 0, 5_000, [])
+    told = watching.answered(0, asks, ChangesAnswer(0, 5_000, 1, [found]))
+    assert list(news_of(told)) == [(["one"], "conflated", 5_000)]
+
+
+def test_who_comes_back_is_told_what_it_missed_and_then_how_the_account_stands() -> None:
+    watching = live()
+    assert watching.subscribe("two", "ann", 4) == []
+    asks = asked(watching)
+    assert asks == [Ask("ann", 4, 10, is_ahead=False)]
+    told = list(news_of(watching.take(frame(10, 12, change(12)))))
+    assert told == [(["one"], "change", 12)], "nobody waits for another's past"
+    found = AccountChanges("USD", 0, 5, 0, 4, [change(7)])
+    told = list(news_of(watching.answered(0, asks, ChangesAnswer(0, 10, 1, [found]))))
+    assert told == [
+        (["two"], "change", 7),
+        (["two"], "stands", 10),
+        (["two"], "change", 12),
+    ]
+
+
+def test_who_claims_to_know_the_future_is_refused_unless_it_comes() -> None:
+    watching = live()
+    watching.subscribe("two", "ann", 99)
+    asks = asked(watching)
+    assert asks == [Ask("ann", 99, 99, is_ahead=True)]
+    told = watching.answered(0, asks, NotFound(0, 10, Missing.SEQUENCE))
+    assert list(news_of(told)) == [(["two"], "refused", Missing.SEQUENCE)]
+    told = list(watching.take(frame(10, 11, change(11))))
+    assert list(news_of(told)) == [(["one"], "change", 11)], "the others watch on"
+
+
+@pytest.mark.parametrize("place", [None, 10, 4])
+def test_nobody_waits_for_who_is_ahead_on_the_same_account(place: int | None) -> None:
+    """Whether the others come first, at the same time or while its question is out."""
+    for turn in range(3):
+        watching = watched()
+        watching.subscribe("far", "ann", 99)
+        if turn == 0:
+            watching.subscribe("other", "ann", place)
+        list(watching.take(frame(10, 10)))
+        if turn == 1:
+            watching.subscribe("other", "ann", place)
+        (ahead,) = watching.asks(0, 9, are_ahead=True)
+        assert ahead == Ask("ann", 99, 99, is_ahead=True)
+        if turn == 2:
+            watching.subscribe("other", "ann", place)
+        asks = watching.asks(0, 9, are_ahead=False)
+        assert asks == [Ask("ann", place, 10, is_ahead=False)]
+        found = AccountChanges("USD", 0, 5, 0, 10 if place is None else place, [])
+        told = list(news_of(watching.answered(0, asks, ChangesAnswer(0, 10, 1, [found]))))
+        assert told == [(["other"], "stands", 10)]
+        told = list(news_of(watching.answered(0, [ahead], NotFound(0, 10, Missing.SEQUENCE))))
+        assert told == [(["far"], "refused", Missing.SEQUENCE)]
+
+
+def test_who_is_not_ahead_any_more_is_asked_for_like_the_others() -> None:
+    watching = live()
+    watching.subscribe("two", "ann", 12)
+    list(watching.take(frame(10, 13, change(13))))
+    assert watching.asks(0, 9, are_ahead=True) == []
+    assert watching.asks(0, 9, are_ahead=False) == [Ask("ann", 12, 10, is_ahead=False)]
+
+
+def test_who_is_a_little_ahead_does_not_wait_for_who_is_far() -> None:
+    """Though both are asked for together."""
+    watching = watched()
+    watching.subscribe("far", "ann", 2**53)
+    watching.subscribe("near", "bob", 11)
+    list(watching.take(frame(10, 10, version=2)))
+    asks = watching.asks(0, 9, are_ahead=True)
+    assert sequence_asked_for(asks) == 11
+    far, near = (AccountChanges("USD", 0, 5, 0, 11, []) for _ in range(2))
+    told = watching.answered(0, asks, ChangesAnswer(0, 11, 1, [far, near]))
+    assert list(news_of(told)) == [(["near"], "stands", 11)]
+    assert [ask.account_id for ask in watching.asks(0, 9, are_ahead=True)] == ["ann"]
+
+
+def test_a_question_holds_so_much_and_no_more_and_nobody_is_forgotten() -> None:
+    watching = watched()
+    for account_id in ACCOUNTS:
+        watching.subscribe("one", account_id, None)
+    list(watching.take(frame(10, 10, version=len(ACCOUNTS))))
+    asks = [watching.asks(0, 3, are_ahead=False) for _ in range(3)]
+    assert [[ask.account_id for ask in each] for each in asks] == [
+        ["ann", "bob", "cho"],
+        ["dan"],
+        [],
+    ]
+    watching.answered(0, asks[0], None)
+    again = watching.asks(0, 9, are_ahead=False)
+    assert [ask.account_id for ask in again] == ["ann", "bob", "cho"], "and dan is asked already"
+
+
+def test_an_unknown_account_is_refused_and_forgotten() -> None:
+    watching = watched()
+    watching.subscribe("one", "nobody", None)
+    watching.listens()
+    list(watching.take(frame(10, 10)))
+    told = watching.answered(0, asked(watching), ChangesAnswer(0, 10, 1, [None]))
+    assert list(news_of(told)) == [(["one"], "refused", Missing.ACCOUNT)]
+    assert watching.partitions == []
+    ((_, said),) = watching.listens()
+    assert said.slots == b"", "its readers are told that nobody listens"
+
+
+def test_frames_of_a_reader_that_does_not_know_the_newest_slots_do_not_count() -> None:
+    watching = live()
+    watching.subscribe("two", "bob", None)
+    assert asked(watching) == []
+    list(watching.take(frame(10, 10, version=2)))
+    assert asked(watching) == [Ask("bob", None, 10, is_ahead=False)]
+    assert list(watching.take(frame(10, 12, change(12)))) == [], "it may lack changes of bob"
+    told = news_of(watching.take(frame(10, 12, change(12), version=2)))
+    assert list(told) == [(["one"], "change", 12)]
+
+
+def test_a_reader_that_does_not_know_the_proxy_is_told_at_once() -> None:
+    watching = live()
+    watching.listens()
+    assert not watching.has_to_say()
+    list(watching.take(ChangeFrame(0, 10, 10, {}, [])))
+    assert watching.has_to_say()
+
+
+def test_what_is_kept_for_an_answer_is_bounded() -> None:
+    """Then the answer must reach further."""
+    watching = live()
+    watching.subscribe("two", "ann", 4)
+    asks = asked(watching)
+    for sequence in range(11, 11 + RECENT_MAX + 1):
+        list(watching.take(frame(sequence - 1, sequence, change(sequence))))
+    found = AccountChanges("USD", 0, 5, 0, 4, [])
+    told = list(news_of(watching.answered(0, asks, ChangesAnswer(0, 10, 1, [found]))))
+    assert told == [(["two"], "stands", 10)]
+    (ask,) = asked(watching)
+    assert (ask.after_sequence, ask.min_sequence) == (10, 11 + RECENT_MAX)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_what_nobody_listens_to_any_more_leaves_nothing(answered: bool) -> None:  # noqa: FBT001  # drawn
+    watching = watched()
+    watching.subscribe("one", "ann", None)
+    list(watching.take(frame(10, 10)))
+    asks = asked(watching)
+    if answered:
+        watching.answered(0, asks, stood(10))
+    watching.unsubscribe("one", "ann")
+    watching.unsubscribe("one", "ann")
+    assert watching.partitions == []
+    assert watching.answered(0, asks, stood(10)) == []
+    assert list(watching.take(frame(10, 11, change(11)))) == []
