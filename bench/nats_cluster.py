@@ -93,9 +93,12 @@ class NatsCluster:
             self.kill(number)
 
     def await_healthy(self) -> None:
-        """Return when all servers run and have caught up."""
+        """Return when all servers run and have caught up, and streams may be placed on each."""
         deadline_s = time.monotonic() + START_S_MAX
-        while not all(self._is_healthy(number) for number in range(SERVERS)):
+        while not (
+            all(self._is_healthy(number) for number in range(SERVERS))
+            and any(self._hears_all(number) for number in range(SERVERS))
+        ):
             if time.monotonic() > deadline_s:
                 raise TimeoutError(f"the servers are not healthy; see their logs in {self._folder}")
             time.sleep(0.05)
@@ -122,6 +125,13 @@ class NatsCluster:
             return bool(self._get(number, "/healthz")["status"] == "ok")
         except (OSError, urllib.error.URLError):
             return False
+
+    def _hears_all(self, number: int) -> bool:
+        """Whether a server leads the meta group, and finds all others current and online."""
+        others = self._get(number, "/jsz")["meta_cluster"].get("replicas", [])
+        return len(others) == SERVERS - 1 and all(
+            other["current"] and not other.get("offline") for other in others
+        )
 
     def _get(self, number: int, path: str) -> Any:
         url = f"{self.monitor_urls[number]}{path}"
