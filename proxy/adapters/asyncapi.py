@@ -5,15 +5,22 @@ from typing import Any, Final
 
 import msgspec
 
-from proxy.core.live_messages import AccountChanged, AccountStands, LiveError, Unsubscribed
-from proxy.core.live_requests import Subscribe, Unsubscribe
+from proxy.core.live_messages import (
+    AccountChanged,
+    AccountStands,
+    LiveError,
+    Pong,
+    Unsubscribed,
+)
+from proxy.core.live_requests import Ping, Subscribe, Unsubscribe
 from proxy.core.picture import Picture
 
-_SENT: Final = {"Subscribe": Subscribe, "Unsubscribe": Unsubscribe}
+_SENT: Final = {"Subscribe": Subscribe, "Unsubscribe": Unsubscribe, "Ping": Ping}
 _RECEIVED: Final = {
     "AccountStands": AccountStands,
     "AccountChanged": AccountChanged,
     "Unsubscribed": Unsubscribed,
+    "Pong": Pong,
     "LiveError": LiveError,
 }
 _PICTURES: Final = {"Picture": Picture}
@@ -27,7 +34,8 @@ _ABOUT: Final = (
     " is read too slowly. Errors have the codes of `/docs#problems`. Server-Sent Events at"
     " `/wallet/accounts/{account_id}/events` carry the same messages of one account. A connection"
     " that is cut off because nothing was read is closed with 4008, one of a proxy that ends with"
-    " 1001."
+    " 1001. Who can't see the pings of WebSocket itself, such as a page in a browser, says `ping`"
+    " to learn whether the connection still lives."
 )
 
 
