@@ -27,20 +27,21 @@ export class AccountsView {
     this.#cards.set(accountId, card);
     this.#place.append(card.node);
     this.#remember();
-    this.#feed.watch(accountId, (message) => {
+    const take = (message) => {
       if (message.type !== "error") card.take(message);
       else {
         this.#remove(card);
         this.#say(`${accountId}: ${problemText(message)}`, true);
       }
-    });
+    };
+    this.#feed.watch(accountId, { take, lost: () => card.lost() });
   }
 
   async #open({ account_id: accountId, ...terms }) {
     // Its id names it: sent again, it is the same.
     const answer = await untilAnswered(
       () => ask("PUT", accountPath(accountId), { body: terms }),
-      () => this.#say("The wallet does not answer; asking again.", true));
+      (sentence) => this.#say(`${sentence} Asking again.`, true));
     if (answer.status === 201) {
       this.#say(`${accountId} is open.`);
       this.watch(accountId);
@@ -58,6 +59,7 @@ export class AccountsView {
 
   #remove(card) {
     this.#cards.delete(card.accountId);
+    card.lost();
     card.node.remove();
     this.#remember();
   }

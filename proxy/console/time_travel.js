@@ -66,7 +66,7 @@ export class TimeTravel {
     } catch (fault) {
       if (asking.signal.aborted) return;
       if (!(fault instanceof Unreachable)) throw fault;
-      show(this.#says, "The wallet does not answer; move the slider again.");
+      show(this.#says, `${fault.message} Move the slider again.`);
     }
   }
 
