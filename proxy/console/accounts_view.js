@@ -4,6 +4,8 @@ import { AccountCard } from "./account_card.js";
 import { accountPath, ask, problemText, untilAnswered } from "./api.js";
 import { show } from "./elements.js";
 
+const ACCOUNT_ID = /^[A-Za-z0-9_-]{1,64}$/;
+
 export class AccountsView {
   #feed;
   #cards = new Map();
@@ -18,6 +20,10 @@ export class AccountsView {
 
   /** Show an account from now on; one that is shown already is brought into view. */
   watch(accountId) {
+    if (!ACCOUNT_ID.test(accountId)) {
+      this.#say(`${accountId}: not the id of an account.`, true);
+      return;
+    }
     const known = this.#cards.get(accountId);
     if (known) {
       known.node.scrollIntoView({ block: "nearest" });
@@ -66,7 +72,7 @@ export class AccountsView {
 
   /** The address names what is watched, so that a reload and a bookmark show the same. */
   #remember() {
-    const names = [...this.#cards.keys()].map(encodeURIComponent).join(",");
+    const names = [...this.#cards.keys()].join(",");
     history.replaceState(null, "", names ? `#watch=${names}` : location.pathname);
   }
 
@@ -87,5 +93,5 @@ export class AccountsView {
 /** The accounts that the address names. */
 export function remembered() {
   const [, names = ""] = location.hash.match(/^#watch=(.*)$/) ?? [];
-  return names.split(",").filter(Boolean).map(decodeURIComponent);
+  return names.replaceAll("%2C", ",").split(",").filter(Boolean);
 }

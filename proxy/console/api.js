@@ -39,8 +39,8 @@ export async function ask(method, path, { body, headers = {}, signal } = {}) {
 
 /** What a problem document says, in one line. */
 export function problemText(body) {
-  const fields = (body.errors ?? []).map((each) => `${each.field}: ${each.detail}`);
-  return [body.detail ?? body.title, ...fields].join(" ") + ` (${body.code})`;
+  const fields = (body.errors ?? []).map((each) => `${each.field} ${each.detail}`);
+  return `${fields.join("; ") || body.detail || body.title} (${body.code})`;
 }
 
 export const accountPath = (accountId) => `/wallet/accounts/${encodeURIComponent(accountId)}`;

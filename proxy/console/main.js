@@ -43,4 +43,12 @@ look();
 
 const accounts = new AccountsView(feed);
 new TransferView((accountId) => accounts.watch(accountId));
-remembered().forEach((accountId) => accounts.watch(accountId));
+const watchRemembered = () => remembered().forEach((accountId) => accounts.watch(accountId));
+watchRemembered();
+addEventListener("hashchange", watchRemembered); // a bookmark that was opened in this tab
+
+// The link's own way would put its target into the address, in place of what is watched.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  document.getElementById("accounts").focus();
+});

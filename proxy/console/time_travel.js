@@ -40,7 +40,13 @@ export class TimeTravel {
 
   #chosen() {
     const at = new Date(this.#exact.value);
-    if (!Number.isNaN(at.getTime())) this.#look(at);
+    if (Number.isNaN(at.getTime())) return;
+    if (at <= new Date()) {
+      this.#look(at);
+      return;
+    }
+    this.#asking?.abort();
+    show(this.#says, `${at.toLocaleString()} is yet to come.`);
   }
 
   #toNow() {

@@ -87,6 +87,16 @@ def test_a_refusal_is_told_and_moves_nothing(visit: Visit, wallet: BrowsedWallet
     expect(page.locator(balance(payer))).to_have_text("0.00 USD")
 
 
+def test_a_wrong_amount_is_told_in_words(visit: Visit, wallet: BrowsedWallet) -> None:
+    payer, payee = wallet.open("exact-change-payer", "1000"), wallet.open("exact-change-payee")
+    visit.expected = "status of 400"
+    page = visit.go()
+    send(page, payer, payee, "1.001")
+    expect(page.locator("#transfer-says")).to_have_text(
+        "amount has more decimals than the currency (invalid_request)"
+    )
+
+
 def test_a_transfer_that_got_no_answer_is_sent_again_with_its_id(
     visit: Visit, wallet: BrowsedWallet
 ) -> None:
