@@ -52,6 +52,10 @@ class Unsubscribed(Struct, frozen=True, tag_field="type", tag="unsubscribed"):
     accounts: list[str]
 
 
+class Pong(Struct, frozen=True, tag_field="type", tag="pong"):
+    """The answer to a ping of the protocol's own. This client sees those of WebSocket itself."""
+
+
 class LiveError(Problem, frozen=True, tag_field="type", tag="error"):
     """Something was refused: one account, or without it a whole message."""
 
@@ -60,6 +64,6 @@ class LiveError(Problem, frozen=True, tag_field="type", tag="error"):
 
 News = AccountStands | AccountChanged
 
-LiveMessage = News | Unsubscribed | LiveError
+LiveMessage = News | Unsubscribed | Pong | LiveError
 
 LIVE_MESSAGE: Final[msgspec.json.Decoder[LiveMessage]] = msgspec.json.Decoder(LiveMessage)

@@ -19,6 +19,7 @@ from ewallet.live_documents import (
     LiveError,
     LiveMessage,
     News,
+    Pong,
     Unsubscribed,
 )
 from ewallet.repeating import TryAgain
@@ -135,6 +136,8 @@ class WatchedAccounts:
                 return None
             case LiveError():
                 self._refuse(message)
+                return None
+            case Pong():
                 return None
             case _:
                 assert_never(message)

@@ -5,15 +5,22 @@ from typing import Any, Final
 
 import msgspec
 
-from proxy.core.live_messages import AccountChanged, AccountStands, LiveError, Unsubscribed
-from proxy.core.live_requests import Subscribe, Unsubscribe
+from proxy.core.live_messages import (
+    AccountChanged,
+    AccountStands,
+    LiveError,
+    Pong,
+    Unsubscribed,
+)
+from proxy.core.live_requests import Ping, Subscribe, Unsubscribe
 from proxy.core.picture import Picture
 
-_SENT: Final = {"Subscribe": Subscribe, "Unsubscribe": Unsubscribe}
+_SENT: Final = {"Subscribe": Subscribe, "Unsubscribe": Unsubscribe, "Ping": Ping}
 _RECEIVED: Final = {
     "AccountStands": AccountStands,
     "AccountChanged": AccountChanged,
     "Unsubscribed": Unsubscribed,
+    "Pong": Pong,
     "LiveError": LiveError,
 }
 _STREAMED: Final = ("AccountStands", "AccountChanged", "LiveError")
@@ -26,7 +33,9 @@ _ABOUT: Final = (
     " each once. Whoever comes back with the last sequence that it saw gets what changed since; if"
     " that is too much, how the account stands, with `conflated: true`. So does a connection that"
     " is read too slowly. Errors have the codes of `/docs#problems`. A WebSocket that is cut off"
-    " because nothing was read is closed with 4008, one of a proxy that ends with 1001."
+    " because nothing was read is closed with 4008, one of a proxy that ends with 1001. Who can't"
+    " see the pings of WebSocket itself, such as a page in a browser, says `ping` to learn whether"
+    " the connection still lives."
 )
 
 

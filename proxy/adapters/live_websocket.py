@@ -13,8 +13,14 @@ import orjson
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from proxy.adapters.live_outflow import Outflow
-from proxy.core.live_messages import LiveMessage, live_error, unsubscribed
-from proxy.core.live_requests import MESSAGE_BYTES_MAX, Subscribe, Unsubscribe, parse_operation
+from proxy.core.live_messages import LiveMessage, live_error, pong, unsubscribed
+from proxy.core.live_requests import (
+    MESSAGE_BYTES_MAX,
+    Ping,
+    Subscribe,
+    Unsubscribe,
+    parse_operation,
+)
 from proxy.core.problems import INVALID_REQUEST, NO_ROOM_TO_WATCH, TOO_MANY_ACCOUNTS, Problem
 from proxy.core.watch import News, Refused
 from proxy.ports import NoRoomToWatch, Telling, Watches
@@ -95,6 +101,8 @@ class WebSocketListener:
                 for account_id in operation.accounts:
                     self._unwatch(account_id)
                 self._say(unsubscribed(operation.accounts))
+            case Ping():
+                self._say(pong())
 
     def go_away(self) -> None:
         """The process ends: say so."""

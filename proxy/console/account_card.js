@@ -10,10 +10,12 @@ const BETWEEN_MS = 250;
 
 export class AccountCard {
   #balance = element("p", { class: "balance", "aria-live": "polite" }, "…");
+  #says = element("p", { class: "note" }, "not known yet");
   #more = element("dl");
   #statement = table("Statement, newest first", STATEMENT_HEADS);
   #isReading = false;
-  #wanted = 0;
+  #isLive = false;
+  #wanted = 0; // the sequence that the statement has to have reached
 
   constructor(accountId, onClose) {
     this.accountId = accountId;
@@ -21,13 +23,14 @@ export class AccountCard {
     this.node = element("article",
       { "data-account": accountId, "aria-label": `Account ${accountId}` },
       element("h3", {}, accountId),
-      this.#balance, this.#more, this.#statement.frame,
+      this.#balance, this.#says, this.#more, this.#statement.frame,
       new TimeTravel(accountId).node,
       element("button", close, `Stop watching ${accountId}`));
   }
 
-  /** Take a `state` or a `change`. */
+  /** Take a `state` or a `change`. What was missed comes before the state. */
   take(message) {
+    if (message.type === "state") this.#become(true, "live");
     show(this.#balance, `${message.balance} ${message.currency}`);
     if (message.type === "change") this.#glow();
     const rows = {
@@ -43,23 +46,35 @@ export class AccountCard {
     this.#readStatement();
   }
 
+  /** Nothing comes for now. */
+  lost() {
+    if (this.#isLive) this.#become(false, "not live: this is how it was");
+  }
+
+  #become(isLive, text) {
+    this.#isLive = isLive;
+    show(this.#says, text);
+    this.node.classList.toggle("stale", !isLive);
+  }
+
   #glow() {
     this.#balance.classList.remove("changed");
     void this.#balance.offsetWidth; // starts the animation again
     this.#balance.classList.add("changed");
   }
 
-  /** One question at a time, and a few a second at most: what changes meanwhile is in the next. */
+  /** One question at a time, and a few a second at most: what changes meanwhile is in the next.
+   * Whatever keeps it from being read while it is not live, the next state has it read again. */
   async #readStatement() {
     if (this.#isReading) return;
     this.#isReading = true;
     try {
-      for (let read = -1; read < this.#wanted;) {
+      for (let read = -1; this.#isLive && read < this.#wanted;) {
         if (read !== -1) await new Promise((done) => setTimeout(done, BETWEEN_MS));
         const wish = `limit=${ENTRIES_SHOWN}&min_sequence=${this.#wanted}`;
         const path = `${accountPath(this.accountId)}/entries?${wish}`;
-        const answer = await untilAnswered(() => ask("GET", path), () => {});
-        if (!answer.ok) return; // the next change asks again
+        const answer = await untilAnswered(() => ask("GET", path), undefined, () => this.#isLive);
+        if (!answer?.ok) return; // the next change asks again
         read = answer.body.sequence;
         this.#statement.fill(answer.body.entries.map((entry) => [
           moment(entry.at), `${entry.direction === "debit" ? "-" : "+"}${entry.amount}`,

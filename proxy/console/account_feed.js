@@ -1,26 +1,37 @@
-// All watched accounts on one WebSocket. Who comes back gives the last sequence that it saw of each
-// account, so no change is missed and none is told twice.
+// All watched accounts on one WebSocket, while there are some and somebody looks. Who comes back
+// gives the last sequence that it saw of each account, so no change is missed or told twice.
 
-const WAIT_FIRST_MS = 250;
-const WAIT_MOST_MS = 5000;
+import { Line } from "./line.js";
+
+const PING_EVERY_MS = 2000;
 
 export class AccountFeed {
   #listeners = new Map(); // by account: who is told
   #seen = new Map(); // by account: the last sequence
-  #socket = null;
-  #wait = WAIT_FIRST_MS;
-  #onConnection;
+  #socket = null; // null: there is none
+  #isLookedAt = false;
+  #line;
 
-  /** `onConnection(isUp)` is called with each change of the connection. */
-  constructor(onConnection) {
-    this.#onConnection = onConnection;
-    this.#connect();
+  /** `onState(state)` is called with each change of the line's state. */
+  constructor(onState) {
+    this.#line = new Line((told) => this.#connect(told), (state) => {
+      if (state !== "up") for (const { lost } of this.#listeners.values()) lost();
+      onState(state);
+    });
   }
 
-  /** Tell `listener` how the account stands and then each change; `error` messages end it. */
-  watch(accountId, listener) {
-    this.#listeners.set(accountId, listener);
+  /** Listen from now on, or not. */
+  look(isLookedAt) {
+    this.#isLookedAt = isLookedAt;
+    this.#settle();
+  }
+
+  /** Tell `take` how the account stands and then each change; an `error` message ends it. `lost` is
+   * called when nothing comes for now: what was told is how it was, until the next `state`. */
+  watch(accountId, { take, lost }) {
+    this.#listeners.set(accountId, { take, lost });
     this.#subscribe([accountId]);
+    this.#settle();
   }
 
   unwatch(accountId) {
@@ -28,19 +39,29 @@ export class AccountFeed {
     this.#say({ op: "unsubscribe", accounts: [accountId] });
   }
 
-  #connect() {
+  #settle() {
+    this.#line.want(this.#isLookedAt && this.#listeners.size > 0);
+  }
+
+  #connect({ heard, lost }) {
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
     const socket = this.#socket = new WebSocket(`${scheme}//${location.host}/wallet/subscribe`);
+    // Pages can't see the pings of WebSocket itself, so this one asks.
+    const pinging = setInterval(() => this.#say({ op: "ping" }), PING_EVERY_MS);
     socket.onopen = () => {
-      this.#wait = WAIT_FIRST_MS;
-      this.#onConnection(true);
+      heard();
       for (const accountId of this.#listeners.keys()) this.#subscribe([accountId]);
     };
-    socket.onmessage = (event) => this.#take(JSON.parse(event.data));
-    socket.onclose = () => {
-      this.#onConnection(false);
-      setTimeout(() => this.#connect(), this.#wait);
-      this.#wait = Math.min(2 * this.#wait, WAIT_MOST_MS);
+    socket.onmessage = (event) => {
+      heard();
+      this.#take(JSON.parse(event.data));
+    };
+    socket.onclose = lost;
+    return () => {
+      clearInterval(pinging);
+      socket.onopen = socket.onmessage = socket.onclose = null;
+      socket.close();
+      this.#socket = null;
     };
   }
 
@@ -51,7 +72,7 @@ export class AccountFeed {
   }
 
   #say(message) {
-    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
   }
 
   #take(message) {
@@ -66,11 +87,12 @@ export class AccountFeed {
     } else {
       this.#seen.set(message.account_id, message.sequence);
     }
-    listener(message);
+    listener.take(message);
   }
 
   #forget(accountId) {
     this.#listeners.delete(accountId);
     this.#seen.delete(accountId);
+    this.#settle();
   }
 }

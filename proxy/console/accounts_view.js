@@ -4,6 +4,8 @@ import { AccountCard } from "./account_card.js";
 import { accountPath, ask, problemText, untilAnswered } from "./api.js";
 import { show } from "./elements.js";
 
+const ACCOUNT_ID = /^[A-Za-z0-9_-]{1,64}$/;
+
 export class AccountsView {
   #feed;
   #cards = new Map();
@@ -18,6 +20,10 @@ export class AccountsView {
 
   /** Show an account from now on; one that is shown already is brought into view. */
   watch(accountId) {
+    if (!ACCOUNT_ID.test(accountId)) {
+      this.#say(`${accountId}: not the id of an account.`, true);
+      return;
+    }
     const known = this.#cards.get(accountId);
     if (known) {
       known.node.scrollIntoView({ block: "nearest" });
@@ -27,20 +33,21 @@ export class AccountsView {
     this.#cards.set(accountId, card);
     this.#place.append(card.node);
     this.#remember();
-    this.#feed.watch(accountId, (message) => {
+    const take = (message) => {
       if (message.type !== "error") card.take(message);
       else {
         this.#remove(card);
         this.#say(`${accountId}: ${problemText(message)}`, true);
       }
-    });
+    };
+    this.#feed.watch(accountId, { take, lost: () => card.lost() });
   }
 
   async #open({ account_id: accountId, ...terms }) {
     // Its id names it: sent again, it is the same.
     const answer = await untilAnswered(
       () => ask("PUT", accountPath(accountId), { body: terms }),
-      () => this.#say("The wallet does not answer; asking again.", true));
+      (sentence) => this.#say(`${sentence} Asking again.`, true));
     if (answer.status === 201) {
       this.#say(`${accountId} is open.`);
       this.watch(accountId);
@@ -58,13 +65,14 @@ export class AccountsView {
 
   #remove(card) {
     this.#cards.delete(card.accountId);
+    card.lost();
     card.node.remove();
     this.#remember();
   }
 
   /** The address names what is watched, so that a reload and a bookmark show the same. */
   #remember() {
-    const names = [...this.#cards.keys()].map(encodeURIComponent).join(",");
+    const names = [...this.#cards.keys()].join(",");
     history.replaceState(null, "", names ? `#watch=${names}` : location.pathname);
   }
 
@@ -85,5 +93,5 @@ export class AccountsView {
 /** The accounts that the address names. */
 export function remembered() {
   const [, names = ""] = location.hash.match(/^#watch=(.*)$/) ?? [];
-  return names.split(",").filter(Boolean).map(decodeURIComponent);
+  return names.replaceAll("%2C", ",").split(",").filter(Boolean);
 }

@@ -2,11 +2,23 @@
 
 import uPlot from "./vendor/uplot/uPlot.esm.js";
 
-const POINTS_MOST = 120;
+const SHOWN_S = 120;
+const GAP_S = 5; // nothing is drawn over a longer time without a point
 const HEIGHT = 150;
 
 function clockTime(seconds) {
-  return new Date(seconds * 1000).toLocaleTimeString(undefined, { hour12: false });
+  return new Date(seconds * 1000).toLocaleTimeString(undefined, { hourCycle: "h23" });
+}
+
+/** The series with a point more, without those that are too old. The first series has the times. */
+export function withPoint(data, point) {
+  const [times] = data;
+  const [at, ...values] = point;
+  const last = times.at(-1);
+  const points = at - last > GAP_S ? [[last + 1, ...values.map(() => null)], point] : [point];
+  const isShown = (_, place) => times[place] > at - SHOWN_S;
+  return data.map((series, number) => [
+    ...series.filter(isShown), ...points.map((each) => each[number])]);
 }
 
 export class Chart {
@@ -28,10 +40,7 @@ export class Chart {
 
   /** Add one value to each series; null leaves a gap. */
   add(atMs, values) {
-    [atMs / 1000, ...values].forEach((value, at) => {
-      this.#data[at].push(value);
-      if (this.#data[at].length > POINTS_MOST) this.#data[at].shift();
-    });
+    this.#data = withPoint(this.#data, [atMs / 1000, ...values]);
     this.#plot.setData(this.#data);
   }
 

@@ -28,10 +28,11 @@ export function table(caption, heads) {
   return { frame, fill };
 }
 
-/** A moment as this place's clock shows it; the whole of it stands in the title. */
+/** A moment as this place's clock shows it, with the day if that is not today. */
 export function moment(text) {
   const at = new Date(text);
-  const shown = at.toLocaleTimeString(undefined, { hour12: false }) +
-    "." + String(at.getMilliseconds()).padStart(3, "0");
-  return element("time", { datetime: text, title: text }, shown);
+  const day = at.toDateString() === new Date().toDateString() ? "" : `${at.toLocaleDateString()} `;
+  const time = at.toLocaleTimeString(undefined, { hourCycle: "h23" });
+  const ms = String(at.getMilliseconds()).padStart(3, "0");
+  return element("time", { datetime: text, title: text }, `${day}${time}.${ms}`);
 }

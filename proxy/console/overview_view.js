@@ -15,6 +15,7 @@ export class OverviewView {
   #partitions = table("Partitions", PARTITION_HEADS);
   #coordinators = table("Coordinators", COORDINATOR_HEADS);
   #unfinished = table("The oldest unfinished transfers", UNFINISHED_HEADS);
+  #isShown = false;
   #steps = new Map(); // by transfer: what was read of its steps, and at which last step
 
   constructor() {
@@ -24,6 +25,7 @@ export class OverviewView {
   }
 
   take({ at, overview, unfinished, pace }) {
+    this.#isShown = true;
     this.#showHealth(overview);
     this.#showPace(Date.parse(at), pace);
     this.#partitions.fill(overview.partitions.flatMap(partitionRows));
@@ -33,8 +35,10 @@ export class OverviewView {
     this.#showUnfinished(unfinished);
   }
 
-  lost() {
-    this.#says("The connection is lost: this is how the wallet was.", true);
+  /** Nothing comes for now: the line is in this state. */
+  wait(state) {
+    const why = state === "lost" ? "The connection is lost" : "Waiting for a picture";
+    this.#says(why + (this.#isShown ? ": this is how the wallet was." : "."), state === "lost");
   }
 
   #showHealth({ partitions, is_connected: isConnected }) {
@@ -53,19 +57,20 @@ export class OverviewView {
   }
 
   #showPace(atMs, pace) {
-    if (pace === null) return;
+    if (pace === null) { // the first of two looks, or no proxy was heard
+      return showTexts({ completed: "–", refused: "–", p50: "–", p99: "–", "pace-note": "" });
+    }
     const { latency_p50_ms: p50, latency_p99_ms: p99 } = pace;
-    const shown = {
+    const seconds = (pace.interval_ms / 1000).toFixed(1);
+    const counted = `${seconds} s by ${pace.proxies} proxy process(es)`;
+    showTexts({
       completed: pace.completed_per_s.toFixed(1),
       refused: pace.refused_per_s.toFixed(1),
       p50: inMs(p50),
       p99: inMs(p99),
-    };
-    for (const [id, text] of Object.entries(shown)) show(document.getElementById(id), text);
-    const seconds = (pace.interval_ms / 1000).toFixed(1);
-    const counted = `${seconds} s by ${pace.proxies} proxy process(es)`;
-    show(document.getElementById("pace-note"), `Counted over ${counted}; latency from a transfer's `
-      + "arrival at a proxy to its outcome, rounded up by at most 19 %.");
+      "pace-note": `Counted over ${counted}; latency from a transfer's arrival at a proxy to its `
+        + "outcome, rounded up by at most 19 %.",
+    });
     this.#rates.add(atMs, [pace.completed_per_s]);
     this.#latencies.add(atMs, [p50, p99]);
   }
@@ -97,6 +102,10 @@ export class OverviewView {
   }
 }
 
+function showTexts(byId) {
+  for (const [id, text] of Object.entries(byId)) show(document.getElementById(id), text);
+}
+
 function nameOf(transfer) {
   return `${transfer.from_account_id}/${transfer.transaction_id}`;
 }
@@ -107,7 +116,7 @@ async function readSteps(transfer, node) {
     show(node, answer.ok ? stepsText(answer.body.steps) : problemText(answer.body));
   } catch (fault) {
     if (!(fault instanceof Unreachable)) throw fault;
-    show(node, "not known: the wallet does not answer");
+    show(node, `not known. ${fault.message}`);
   }
 }
 

@@ -1,15 +1,16 @@
-// The picture of the wallet, pushed once a second. An EventSource comes back by itself after most
-// losses; where it gives up, as after an answer of 503, a new one is made.
+// The picture of the wallet, pushed once a second.
 
-const AGAIN_MS = 1000;
+import { Line } from "./line.js";
 
-export function watchPictures(onPicture, onLost) {
-  const source = new EventSource("/wallet/status/events");
-  source.addEventListener("picture", (event) => onPicture(JSON.parse(event.data)));
-  source.onerror = () => {
-    onLost();
-    if (source.readyState === EventSource.CLOSED) {
-      setTimeout(() => watchPictures(onPicture, onLost), AGAIN_MS);
-    }
-  };
+/** The line on which pictures come. */
+export function pictureLine(onPicture, onState) {
+  return new Line(({ heard, lost }) => {
+    const source = new EventSource("/wallet/status/events");
+    source.addEventListener("picture", (event) => {
+      heard();
+      onPicture(JSON.parse(event.data));
+    });
+    source.onerror = lost; // its own way to come back knows no silence
+    return () => source.close();
+  }, onState);
 }

@@ -40,7 +40,13 @@ export class TimeTravel {
 
   #chosen() {
     const at = new Date(this.#exact.value);
-    if (!Number.isNaN(at.getTime())) this.#look(at);
+    if (Number.isNaN(at.getTime())) return;
+    if (at <= new Date()) {
+      this.#look(at);
+      return;
+    }
+    this.#asking?.abort();
+    show(this.#says, `${at.toLocaleString()} is yet to come.`);
   }
 
   #toNow() {
@@ -66,7 +72,7 @@ export class TimeTravel {
     } catch (fault) {
       if (asking.signal.aborted) return;
       if (!(fault instanceof Unreachable)) throw fault;
-      show(this.#says, "The wallet does not answer; move the slider again.");
+      show(this.#says, `${fault.message} Move the slider again.`);
     }
   }
 

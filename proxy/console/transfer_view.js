@@ -16,8 +16,7 @@ const MEANINGS = {
   answer: ["in the proxy", "the answer is made; the proxy's clock"],
 };
 const STEP_HEADS = ["Step", "Partition", "Sequence", "Time", "Since its start"];
-const UNANSWERED = "The wallet does not answer; what became of the transfer is not known."
-  + " Asking again with the same id.";
+const UNANSWERED = "What became of the transfer is not known. Asking again with the same id.";
 
 export class TransferView {
   #form = document.getElementById("transfer-form");
@@ -26,6 +25,7 @@ export class TransferView {
   #times = table("Where the time went", ["From → to", "Time", "What it is"]);
   #steps = table("Steps between partitions", STEP_HEADS);
   #isSending = false;
+  #newest = null; // the form that was sent last
   #watch;
 
   /** `watch(accountId)` shows an account. */
@@ -47,13 +47,17 @@ export class TransferView {
   async #send({ way, ...form }) {
     if (this.#isSending) return; // not a disabled button: that would lose the keyboard's focus
     this.#isSending = true;
+    this.#newest = form;
+    let isDone;
     try {
-      await this.#carryOut(form, way);
+      isDone = await this.#carryOut(form, way);
     } finally {
       this.#isSending = false;
     }
+    if (isDone) await this.#readSteps(form);
   }
 
+  /** Give whether it is done: the other way to end is a refusal. */
   async #carryOut(form, way) {
     this.#times.frame.hidden = this.#steps.frame.hidden = true;
     this.#tell(`${form.transaction_id} is on its way …`);
@@ -63,8 +67,7 @@ export class TransferView {
     if (sent.ok) {
       this.#showDone(sent);
       this.#form.transaction_id.value = newTransactionId();
-      await this.#readSteps(form);
-      return;
+      return true;
     }
     this.#picture.stop();
     this.#tell(problemText(sent.body), true);
@@ -73,6 +76,7 @@ export class TransferView {
     const isUsedUp = sent.headers.has("Wallet-Coordination")
       && sent.body.code !== "idempotency_conflict";
     if (isUsedUp) this.#form.transaction_id.value = newTransactionId();
+    return false;
   }
 
   /** The same id again is the same transfer: it moves money once, however often it is sent. */
@@ -80,7 +84,7 @@ export class TransferView {
     for (;;) {
       const sent = await untilAnswered(
         () => ask("POST", "/wallet/transfer", { body: form, headers }),
-        () => this.#tell(UNANSWERED, true));
+        (sentence) => this.#tell(`${sentence} ${UNANSWERED}`, true));
       if (sent.status !== 202) return sent;
       this.#tell(`${form.transaction_id} is sent and has no outcome yet; asking on …`);
     }
@@ -96,9 +100,12 @@ export class TransferView {
     this.#showTimes(sent);
   }
 
+  /** Of the newest transfer only: others may be sent meanwhile. */
   async #readSteps(form) {
-    const recorded = await untilAnswered(() => ask("GET", transferPath(form)), () => {});
-    if (recorded.ok) this.#showSteps(recorded.body);
+    const isNewest = () => this.#newest === form;
+    const recorded = await untilAnswered(
+      () => ask("GET", transferPath(form)), undefined, isNewest);
+    if (recorded?.ok && isNewest()) this.#showSteps(recorded.body);
   }
 
   #showTimes({ headers, elapsedMs }) {

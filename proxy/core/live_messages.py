@@ -106,6 +106,12 @@ class Unsubscribed(TypedDict):
     accounts: list[str]
 
 
+class Pong(TypedDict):
+    """The answer to a `ping`: the connection lives."""
+
+    type: Literal["pong"]
+
+
 class LiveError(TypedDict):
     """Something was refused; the connection goes on."""
 
@@ -125,7 +131,7 @@ class LiveError(TypedDict):
     errors: NotRequired[list[FieldProblem]]
 
 
-LiveMessage = AccountStands | AccountChanged | Unsubscribed | LiveError
+LiveMessage = AccountStands | AccountChanged | Unsubscribed | Pong | LiveError
 
 
 def live_message(news: News, *, is_conflated: bool) -> AccountStands | AccountChanged | LiveError:
@@ -158,6 +164,11 @@ def live_error(problem: Problem, account_id: str | None = None) -> LiveError:
 def unsubscribed(accounts: list[str]) -> Unsubscribed:
     """Confirm that they are no longer watched."""
     return {"type": "unsubscribed", "accounts": accounts}
+
+
+def pong() -> Pong:
+    """Answer a ping."""
+    return {"type": "pong"}
 
 
 def _stands(news: Standing, *, is_conflated: bool) -> AccountStands:

@@ -41,14 +41,18 @@ class Unsubscribe(
     accounts: Accounts
 
 
-_OPERATIONS: Final[msgspec.json.Decoder[Subscribe | Unsubscribe]] = msgspec.json.Decoder(
-    Subscribe | Unsubscribe
-)
+class Ping(Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="ping"):
+    """Ask for a `pong`: a page in a browser can't see the pings of WebSocket itself."""
+
+
+Operation = Subscribe | Unsubscribe | Ping
+
+_OPERATIONS: Final[msgspec.json.Decoder[Operation]] = msgspec.json.Decoder(Operation)
 
 assert MESSAGE_ACCOUNTS_MAX * (2 * (64 + 4) + 20) + 128 <= MESSAGE_BYTES_MAX
 
 
-def parse_operation(text: str) -> Subscribe | Unsubscribe | Problem:
+def parse_operation(text: str) -> Operation | Problem:
     """What a message asks for."""
     try:
         operation = _OPERATIONS.decode(text)
@@ -56,6 +60,8 @@ def parse_operation(text: str) -> Subscribe | Unsubscribe | Problem:
         return Problem(INVALID_REQUEST, f"The message is not valid: {error}.")
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         return Problem(NOT_JSON, f"The message is not a JSON object: {error}.")
+    if isinstance(operation, Ping):
+        return operation
     errors = [
         fault("invalid_identifier").of("accounts")
         for account_id in operation.accounts

@@ -1,6 +1,7 @@
 """Accounts in the console: live balances, the statement, the past, the connection."""
 
 import re
+from datetime import datetime, timedelta
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -57,6 +58,45 @@ def test_an_unknown_account_is_told(visit: Visit) -> None:
     page.locator("#watch").get_by_role("button").click()
     expect(page.locator("#accounts-says")).to_contain_text("account_not_found")
     expect(card(page, "nobody")).to_have_count(0)
+
+
+def test_an_address_that_names_no_account_is_told_and_hurts_nothing_else(
+    visit: Visit, wallet: BrowsedWallet
+) -> None:
+    real = wallet.open("real")
+    page = visit.go(real, "100%")
+    expect_balance(page, real, "0.00 USD")
+    expect(page.locator("#accounts-says")).to_have_text("100%: not the id of an account.")
+    expect(page.locator("#partitions tbody tr")).to_have_count(2)
+
+
+def test_the_way_past_the_overview_keeps_what_the_address_names(
+    visit: Visit, wallet: BrowsedWallet
+) -> None:
+    account_id = wallet.open("kept-in-the-address")
+    page = visit.go(account_id)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#accounts")).to_be_focused()
+    page.reload()
+    expect_balance(page, account_id, "0.00 USD")
+
+
+def test_a_bookmark_that_is_opened_in_the_same_tab_shows_its_accounts(
+    visit: Visit, wallet: BrowsedWallet
+) -> None:
+    page = visit.go(wallet.open("before-the-bookmark"))
+    page.evaluate("name => location.hash = `watch=${name}`", wallet.open("in-the-bookmark"))
+    expect_balance(page, "in-the-bookmark", "0.00 USD")
+
+
+def test_an_entry_of_another_day_is_shown_with_its_day(visit: Visit, wallet: BrowsedWallet) -> None:
+    payer, payee = wallet.open("day-payer", "1000"), wallet.open("day-payee")
+    done = datetime.fromisoformat(wallet.pay(payer, payee, "1.00", "day-1")["completed_at"])
+    visit.page.clock.set_fixed_time(done + timedelta(days=2))
+    page = visit.go(payee)
+    day = page.evaluate("at => new Date(at).toLocaleDateString()", done.isoformat())
+    expect(card(page, payee).locator("tbody time")).to_contain_text(day)
 
 
 def test_a_lost_connection_comes_back_with_what_was_missed(
@@ -121,6 +161,15 @@ def told_after(page: Page, past: Locator, key: str) -> str:
     else:
         expect(past).not_to_have_attribute("data-at", before)
     return past.inner_text()
+
+
+def test_no_balance_is_shown_of_a_moment_to_come(visit: Visit, wallet: BrowsedWallet) -> None:
+    account_id = wallet.open("future")
+    page = visit.go(account_id)
+    exact = card(page, account_id).get_by_label("Or exactly at")
+    exact.fill("2999-01-01T00:00:00.000")
+    exact.dispatch_event("change")
+    expect(card(page, account_id).locator(".past")).to_contain_text("is yet to come")
 
 
 def test_the_balance_at_an_exact_moment_is_shown(visit: Visit, wallet: BrowsedWallet) -> None:

@@ -59,6 +59,20 @@ def test_transfers_are_counted_while_they_are_made(visit: Visit, wallet: Browsed
     expect(page.locator("#completed")).to_have_text("0.0")
 
 
+def test_no_line_is_drawn_over_a_time_of_which_nothing_is_known(visit: Visit) -> None:
+    page = visit.go()
+    drawn = page.evaluate(
+        """async () => {
+            const { withPoint } = await import("/console/charts.js");
+            const points = [[100, 1], [101, 2], [161, 3], [162, 4], [222, 5]];
+            return points.reduce(withPoint, [[], []]);
+        }"""
+    )
+    times, values = drawn
+    assert times == [161, 162, 163, 222]
+    assert values == [3, 4, None, 5]
+
+
 def test_unfinished_transfers_are_named_with_their_steps(
     visit: Visit, wallet: BrowsedWallet
 ) -> None:

@@ -87,6 +87,16 @@ def test_a_refusal_is_told_and_moves_nothing(visit: Visit, wallet: BrowsedWallet
     expect(page.locator(balance(payer))).to_have_text("0.00 USD")
 
 
+def test_a_wrong_amount_is_told_in_words(visit: Visit, wallet: BrowsedWallet) -> None:
+    payer, payee = wallet.open("exact-change-payer", "1000"), wallet.open("exact-change-payee")
+    visit.expected = "status of 400"
+    page = visit.go()
+    send(page, payer, payee, "1.001")
+    expect(page.locator("#transfer-says")).to_have_text(
+        "amount has more decimals than the currency (invalid_request)"
+    )
+
+
 def test_a_transfer_that_got_no_answer_is_sent_again_with_its_id(
     visit: Visit, wallet: BrowsedWallet
 ) -> None:
@@ -110,6 +120,63 @@ def test_a_transfer_that_got_no_answer_is_sent_again_with_its_id(
     expect(page.locator("#transfer-says")).to_contain_text("the first answer again")
     expect(page.locator(balance(payee))).to_have_text("4.00 USD")
     assert len(set(lost)) == 1
+
+
+def test_a_transfer_that_nobody_ever_answers_is_given_up_and_sent_again(
+    visit: Visit, wallet: BrowsedWallet
+) -> None:
+    """The proxy keeps the connection and says nothing; deadlines are ten times shorter."""
+    payer, payee = wallet.open("silent-payer", "1000"), wallet.open("silent-payee")
+    visit.page.add_init_script(
+        "const after = AbortSignal.timeout; AbortSignal.timeout = ms => after(ms / 10)"
+    )
+    visit.expected = "net::ERR_"
+    page = visit.go()
+    asked = page.locator("#transfer-form [name=transaction_id]").input_value()
+    with wallet.no_proxy():
+        send(page, payer, payee, "4.00")
+        expect(page.locator("#transfer-says")).to_contain_text(
+            "The wallet does not answer. What became of the transfer is not known."
+        )
+    expect(page.locator("#transfer-says")).to_contain_text(f"{asked} is done")
+    expect(page.locator(balance(payee))).to_have_text("4.00 USD")
+    expect(page.locator(balance(payer))).to_have_text("-4.00 USD")
+
+
+def test_why_the_wallet_has_no_room_is_told_in_its_words(
+    visit: Visit, wallet: BrowsedWallet
+) -> None:
+    payer, payee = wallet.open("no-room-payer", "1000"), wallet.open("no-room-payee")
+    visit.expected = "status of 503"
+    page = visit.go()
+    is_full = True
+
+    def refuse(route: Route) -> None:
+        if is_full:
+            problem = {"code": "overloaded", "title": "Overloaded", "detail": "Too many wait."}
+            route.fulfill(status=503, json=problem)
+        else:
+            route.continue_()
+
+    page.route("**/wallet/transfer", refuse)
+    send(page, payer, payee, "1.00")
+    expect(page.locator("#transfer-says")).to_contain_text("Too many wait. (overloaded)")
+    is_full = False
+    expect(page.locator("#transfer-says")).to_contain_text("is done")
+
+
+def test_another_transfer_can_be_sent_while_the_steps_of_one_are_not_known(
+    visit: Visit, wallet: BrowsedWallet
+) -> None:
+    payer = wallet.open(wallet.id_in(0, "next-payer"), "1000")
+    payee = wallet.open(wallet.id_in(1, "next-payee"))
+    page = visit.go()
+    page.route("**/transfers/*", lambda _: None)  # never answered
+    send(page, payer, payee, "1.00")
+    expect(page.locator(balance(payee))).to_have_text("1.00 USD")
+    expect(page.locator("#transfer-says")).to_contain_text("is done: 1.00 USD")
+    send(page, payer, payee, "2.00")
+    expect(page.locator("#transfer-says")).to_contain_text("is done: 2.00 USD")
 
 
 def test_everything_can_be_done_with_the_keyboard(visit: Visit, wallet: BrowsedWallet) -> None:

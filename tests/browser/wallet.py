@@ -51,11 +51,15 @@ class BrowsedWallet:
     def no_coordinator(self) -> Iterator[None]:
         """A coordinator that stands still: what it drives has no outcome meanwhile."""
         (pid,) = (pid for pid in self.stack.pids("writer") if _is_coordinator(pid))
-        os.kill(pid, signal.SIGSTOP)
-        try:
+        with _standing_still(pid):
             yield
-        finally:
-            os.kill(pid, signal.SIGCONT)
+
+    @contextmanager
+    def no_proxy(self) -> Iterator[None]:
+        """A proxy that stands still: its connections stay open, and nothing comes on them."""
+        (pid,) = self.stack.pids("proxy")
+        with _standing_still(pid):
+            yield
 
     def _send(
         self, method: str, path: str, form: dict[str, str], headers: dict[str, str] | None = None
@@ -69,6 +73,15 @@ class BrowsedWallet:
         with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310  # as above
             found: dict[str, Any] = json.load(answer)
             return found
+
+
+@contextmanager
+def _standing_still(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def _is_coordinator(pid: int) -> bool:

@@ -112,6 +112,19 @@ async def test_a_state_is_given_if_it_says_something_new(
     assert told == [1, 3, 4, 6, 3, 7]
 
 
+async def test_a_pong_is_no_news(server: Server, client: WalletClient) -> None:
+    async def talk(socket: Socket) -> None:
+        await socket.asked()
+        await socket.state(1)
+        await socket.say(type="pong")
+        await socket.change(2, "1.00")
+        await socket.stay()
+
+    server.script = [talk]
+    async with watch(server, client) as live:
+        assert [(await anext(live)).sequence for _ in range(2)] == [1, 2]
+
+
 async def test_a_message_that_is_no_wallets_is_not_skipped(
     server: Server, client: WalletClient
 ) -> None:

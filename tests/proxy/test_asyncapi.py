@@ -15,10 +15,11 @@ from contracts.queries import Missing
 from proxy.adapters.asyncapi import describe_messages
 from proxy.adapters.http_calls import CALLS
 from proxy.adapters.openapi import to_json
-from proxy.core.live_messages import LIVE_KINDS, live_error, live_message, unsubscribed
+from proxy.core.live_messages import LIVE_KINDS, live_error, live_message, pong, unsubscribed
 from proxy.core.live_requests import (
     MESSAGE_ACCOUNTS_MAX,
     MESSAGE_BYTES_MAX,
+    Ping,
     Subscribe,
     parse_operation,
 )
@@ -142,6 +143,12 @@ def test_confirmations_are_as_described() -> None:
     check("Unsubscribed", unsubscribed(["ann", "bob"]))
 
 
+def test_pings_and_pongs_are_as_described() -> None:
+    check("Ping", {"op": "ping"})
+    assert parse_operation('{"op":"ping"}') == Ping()
+    check("Pong", pong())
+
+
 def test_the_longest_message_fits() -> None:
     ids = [f"{number:064}" for number in range(MESSAGE_ACCOUNTS_MAX)]
     operation = Subscribe(ids, dict.fromkeys(ids, 2**63 - 1))
@@ -153,7 +160,12 @@ def test_the_longest_message_fits() -> None:
 
 def test_what_the_schema_refuses_is_refused() -> None:
     schemas = DOCUMENT["components"]["schemas"]
-    for text in ('{"op":"subscribe"}', '{"op":"subscribe","accounts":[],"x":1}', '{"op":"x"}'):
+    for name, text in (
+        ("Subscribe", '{"op":"subscribe"}'),
+        ("Subscribe", '{"op":"subscribe","accounts":[],"x":1}'),
+        ("Subscribe", '{"op":"x"}'),
+        ("Ping", '{"op":"ping","accounts":["ann"]}'),
+    ):
         assert isinstance(parse_operation(text), Problem)
         with pytest.raises(jsonschema_rs.ValidationError):
-            jsonschema_rs.Draft202012Validator(schemas["Subscribe"]).validate(orjson.loads(text))
+            jsonschema_rs.Draft202012Validator(schemas[name]).validate(orjson.loads(text))

@@ -6,7 +6,9 @@ import re
 
 import pytest
 
+from contracts.limits import WAIT_MS_DEFAULT
 from proxy.adapters.console_files import CONSOLE_POLICY, read_console_files
+from proxy.adapters.live_status_stream import EVERY_S
 from tests.proxy.conftest import Wallet
 
 pytestmark = pytest.mark.server
@@ -36,6 +38,17 @@ def test_no_file_of_ours_names_another_host_or_runs_inline_code() -> None:
         assert re.findall(r"<script(?! type=\"module\" src=)|\sstyle=|\son[a-z]+=\"", text) == [], (
             path
         )
+
+
+def test_the_page_waits_longer_for_an_answer_than_a_proxy_holds_a_request() -> None:
+    (deadline_ms,) = re.findall(rb"DEADLINE_MS = (\d+);", FILES["/console/api.js"].body)
+    assert int(deadline_ms) > WAIT_MS_DEFAULT
+
+
+def test_the_page_pings_more_often_than_silence_may_last() -> None:
+    (ping_ms,) = re.findall(rb"PING_EVERY_MS = (\d+);", FILES["/console/account_feed.js"].body)
+    (silence_ms,) = re.findall(rb"SILENCE_MS = (\d+);", FILES["/console/line.js"].body)
+    assert max(2 * int(ping_ms), 2 * 1_000 * EVERY_S) < int(silence_ms)
 
 
 def test_no_amount_goes_through_a_float() -> None:

@@ -91,6 +91,17 @@ async def test_who_unsubscribes_hears_nothing_more(wallet: LiveWallet) -> None:
         assert (await client.hear())["account_id"] == "bob"
 
 
+async def test_a_ping_is_answered_and_changes_nothing(wallet: LiveWallet) -> None:
+    async with wallet.socket() as client:
+        await client.say(op="ping")
+        assert await client.hear() == {"type": "pong"}
+        await client.subscribe("ann")
+        await client.say(op="ping")
+        assert await client.hear() == {"type": "pong"}
+        sequence = await wallet.pay("ann", "t1")
+        assert (await client.hear())["sequence"] == sequence
+
+
 async def test_who_comes_back_misses_nothing(wallet: LiveWallet) -> None:
     async with wallet.socket() as client:
         place = (await client.subscribe("ann"))["sequence"]
@@ -150,6 +161,7 @@ async def test_what_is_wrong_is_said_and_the_connection_goes_on(wallet: LiveWall
         ("{", "not_json"),
         ("[]", "invalid_request"),
         ('{"op":"dance"}', "invalid_request"),
+        ('{"op":"ping","accounts":["ann"]}', "invalid_request"),
         ('{"op":"subscribe"}', "invalid_request"),
         ('{"op":"subscribe","accounts":[]}', "invalid_request"),
         ('{"op":"subscribe","accounts":["a b"]}', "invalid_request"),
