@@ -19,6 +19,8 @@ from writer.config import SnapshotRule
 from writer.core.machine import Machine
 from writer.core.partition import Partition
 
+pytestmark = pytest.mark.virtual_time
+
 NEVER = SnapshotRule(events=10**9, seconds=10**6)
 EACH_EVENT = SnapshotRule(events=1, seconds=10**6)
 EACH_FIVE = SnapshotRule(events=5, seconds=10**6)

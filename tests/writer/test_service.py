@@ -46,6 +46,8 @@ from writer.service.snapshots import OneAtATime, Snapshots
 from writer.service.steps import StepSender
 from writer.service.turns import Turns
 
+pytestmark = pytest.mark.virtual_time
+
 DEADLINE_S = 5.0
 OPENINGS: list[Command] = [OpenAccount("a", "USD", 100), OpenAccount("b", "USD", 0)]
 
