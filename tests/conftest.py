@@ -27,6 +27,11 @@ def pytest_asyncio_loop_factories(
     return {"real": asyncio.new_event_loop}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest tests, so that at the end no core is idle beside one of them."""
+    items.sort(key=lambda item: item.get_closest_marker("faults") is None)
+
+
 @contextmanager
 def _running_server() -> Iterator[PostgresqlServer]:
     server = PostgresqlServer()
