@@ -32,6 +32,10 @@ RUN groupadd --system --gid 10001 ewallet \
     && install -d -o ewallet -g ewallet -m 0700 /data
 
 FROM unprivileged AS wallet
+# Python's own images hold no compiled modules, and a service may write none: each start of one would
+# compile what it takes of the standard library again.
+RUN python -m compileall -qq -j 0 -x '/(test|tests|idlelib|lib2to3|turtledemo|site-packages)/' \
+        "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 RUN install -d -o ewallet -g ewallet -m 0700 /stores/1 /stores/2 /stores/3 \
         /secrets/nats /secrets/writer /secrets/reader /secrets/proxy /secrets/postgres \
         /secrets/sentinel

@@ -8,6 +8,9 @@ BIN    := $(VENV)/bin
 RUN    := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 
+# Every test process would compile all tests again, and every process of a wallet its modules.
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: up test unit browser screenshots e2e chaos lint format sim bench requirements wheels clean
 
 PIP     = $(BIN)/pip --disable-pip-version-check --quiet install
@@ -27,8 +30,8 @@ up: $(RUN)              ## install and run the whole wallet on this machine, unt
 	$(BIN)/ewallet up
 
 test: $(DEV) lint     ## everything that needs neither Docker nor a browser; CI runs `make browser e2e` too
-	$(BIN)/pytest -m simulation
-	$(BIN)/pytest -m "not simulation and not e2e and not browser" --numprocesses auto --dist loadfile --durations 10
+	$(BIN)/pytest -m simulation --numprocesses auto --maxschedchunk 1
+	$(BIN)/pytest -m "not simulation and not e2e and not browser" --numprocesses auto --maxschedchunk 1 --durations 10
 
 unit: $(DEV)          ## the inner loop: no server is started
 	$(BIN)/pytest -m "not server and not faults and not simulation and not e2e and not browser" -q --numprocesses auto

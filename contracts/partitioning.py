@@ -54,14 +54,17 @@ class SlotMap:
         """owners[slot] is the slot's partition, 0 … partition_count - 1."""
         assert 1 <= partition_count <= PARTITION_COUNT_MAX, partition_count
         assert len(owners) == SLOT_COUNT, len(owners)
-        assert all(0 <= owner < partition_count for owner in owners)
+        assert 0 <= min(owners) <= max(owners) < partition_count
         self._owners = array("H", owners)
         self._partition_count = partition_count
 
     @classmethod
     def even(cls, partition_count: int) -> "SlotMap":
         """Contiguous ranges whose lengths differ by one slot at most."""
-        owners = [slot * partition_count // SLOT_COUNT for slot in range(SLOT_COUNT)]
+        owners: list[int] = []
+        for partition in range(partition_count):
+            end = -(-(partition + 1) * SLOT_COUNT // partition_count)  # rounded up
+            owners += [partition] * (end - len(owners))
         return cls(owners, partition_count)
 
     @classmethod

@@ -35,7 +35,7 @@ def run_seeds(seeds: range, processes: int) -> Totals:
     """Run seeds, many at a time; the order in which they are done does not matter."""
     totals = Totals()
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        for outcome in pool.map(run_seed, seeds, chunksize=8):
+        for outcome in pool.map(run_seed, seeds):
             totals.add(outcome)
             if outcome.failure is not None:
                 print(f"seed {outcome.seed}: {outcome.failure.splitlines()[-1]}", flush=True)

@@ -28,6 +28,8 @@ from proxy.service.changes import BrokerWatches
 from proxy.service.gateway import BrokerGateway
 from tests.proxy.test_service import WAIT_MS, World, running, submit
 
+pytestmark = pytest.mark.virtual_time
+
 DEADLINE_S = 30.0
 
 

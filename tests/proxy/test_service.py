@@ -45,6 +45,8 @@ from runtime.settings import ServiceSettings
 from writer.bootstrap import make_writers
 from writer.core.idempotency import FINGERPRINT_KEY_BYTES
 
+pytestmark = pytest.mark.virtual_time
+
 DEADLINE_S = 15.0
 WAIT_MS = 8_000
 

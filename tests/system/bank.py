@@ -82,11 +82,18 @@ async def read_model(
     for account_id in ACCOUNTS:
         async with session.get(f"{url}/wallet/accounts/{account_id}") as response:
             shown[account_id] = await response.json()
-    for payer, transaction_id in bank.told:
-        path = f"/wallet/accounts/{payer}/transfers/{transaction_id}"
-        async with session.get(f"{url}{path}") as response:
-            assert response.status == 200, path
-            shown[f"{payer} {transaction_id}"] = await response.json()
+    names = iter(list(bank.told))
+
+    async def ask() -> None:
+        for payer, transaction_id in names:
+            path = f"/wallet/accounts/{payer}/transfers/{transaction_id}"
+            async with session.get(f"{url}{path}") as response:
+                assert response.status == 200, path
+                shown[f"{payer} {transaction_id}"] = await response.json()
+
+    async with asyncio.TaskGroup() as asking:
+        for _ in range(CLIENTS):
+            asking.create_task(ask())
     return shown
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -22,7 +22,6 @@ from contracts.subjects import (
     leader_subject,
 )
 from runtime.settings import ServiceSettings
-from simulation.loop import VirtualLoop
 from writer.bootstrap import Writers, make_writers
 from writer.config import SNAPSHOT_RULE_DEFAULT
 from writer.core.idempotency import FINGERPRINT_KEY_BYTES
@@ -150,12 +149,3 @@ class Wallet:
             return sum(load) == len(ALL) and max(load) - min(load) <= 1
 
         await self.until(is_even)
-
-
-def in_virtual_time(work: Coroutine[Any, Any, None]) -> None:
-    """Run what takes long, at once."""
-    loop = VirtualLoop(time_max_s=1e5)
-    try:
-        loop.run_until_complete(work)
-    finally:
-        loop.close()

@@ -1,7 +1,7 @@
 """Several whole writers on one broker in memory: who leads, and what happens when one goes."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,12 @@ import pytest
 
 from broker.port import APPEND_S_MAX, AppendRefused, AppendUnknown, BrokerFault, NoResponse
 from contracts.subjects import journal_subject, leader_subject, lease_subject
-from tests.writer.running import ALL, LEADER_SUBJECTS, Wallet, in_virtual_time
+from tests.writer.running import ALL, LEADER_SUBJECTS, Wallet
 from writer.config import SnapshotRule
 from writer.service.leading import Mandate
 from writer.service.snapshots import SNAPSHOTS_KEPT
+
+pytestmark = pytest.mark.virtual_time
 
 
 async def lose_first_claim(
@@ -162,9 +164,11 @@ async def test_who_stands_by_takes_over_while_a_leader_recovers(
 
 
 async def test_who_takes_over_keeps_the_snapshots_that_were_written_meanwhile(
-    wallet: Wallet,
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wallet.snapshot_rule = SnapshotRule(events=1, seconds=60)
+    snapshots = wallet.server.snapshots
+    prune = snapshots.prune
     async with wallet.writer("a"):
         await wallet.until_even()
         async with wallet.writer("b") as b:
@@ -174,16 +178,21 @@ async def test_who_takes_over_keeps_the_snapshots_that_were_written_meanwhile(
             )
             standby = next(each for each in b.partitions if not each.reigning.is_set())
             party = standby.party
-            while len(wallet.server.snapshots.sequences(party)) < SNAPSHOTS_KEPT:
+            while len(snapshots.sequences(party)) < SNAPSHOTS_KEPT:
                 await wallet.open_account(party)
                 await asyncio.sleep(0.01)
             wallet.connections["a"].die()
             wallet.running.pop("a")
-            kept = list[list[int]]()
-            while not standby.reigning.is_set() or standby.snapshots.written is None:
-                kept.append(wallet.server.snapshots.sequences(party))
-                await asyncio.sleep(0)
-            assert all(len(sequences) >= SNAPSHOTS_KEPT for sequences in kept)
+            kept = list[int]()
+
+            def noted(of: int, below: int, named: Collection[int]) -> None:
+                prune(of, below, named)
+                if of == party:
+                    kept.append(len(snapshots.sequences(party)))
+
+            monkeypatch.setattr(snapshots, "prune", noted)
+            await wallet.until(lambda: standby.reigning.is_set() and bool(kept))
+            assert min(kept) >= SNAPSHOTS_KEPT
 
 
 async def test_a_server_that_refuses_every_claim_keeps_no_party_without_a_leader(
@@ -215,25 +224,21 @@ async def test_a_server_that_refuses_every_claim_keeps_no_party_without_a_leader
         assert None not in claims, "a condition, while nobody refuses"
 
 
-def test_a_claim_that_was_refused_once_is_no_reason_to_claim_without_a_condition_later(
+async def test_a_claim_that_was_refused_once_is_no_reason_to_claim_without_a_condition_later(
     wallet: Wallet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Revisions recur when the bucket is lost, and then all claim at once."""
-
-    async def work() -> None:
-        async with wallet.writer("a"), wallet.writer("b"):
-            await lose_first_claim(wallet, monkeypatch, "b", to="a")
-            await wallet.until_even()
-            await asyncio.sleep(60)
-            claims = wallet.watch_claims(monkeypatch)
-            wallet.connections["a"].die()
-            wallet.running.pop("a")
-            wallet.lose_leases()
-            await wallet.until(lambda: wallet.load()["b"] == len(ALL))
-            assert claims.count(0) >= len(ALL), "nothing was recorded any more"
-            assert None not in claims
-
-    in_virtual_time(work())
+    async with wallet.writer("a"), wallet.writer("b"):
+        await lose_first_claim(wallet, monkeypatch, "b", to="a")
+        await wallet.until_even()
+        await asyncio.sleep(60)
+        claims = wallet.watch_claims(monkeypatch)
+        wallet.connections["a"].die()
+        wallet.running.pop("a")
+        wallet.lose_leases()
+        await wallet.until(lambda: wallet.load()["b"] == len(ALL))
+        assert claims.count(0) >= len(ALL), "nothing was recorded any more"
+        assert None not in claims
 
 
 # --- who fails as a leader ---
@@ -244,66 +249,55 @@ async def faulty(*_arguments: object) -> None:
     raise BrokerFault("not to be had here")
 
 
-def test_a_writer_that_can_lead_nothing_stops_others_less_and_less_often(
+async def test_a_writer_that_can_lead_nothing_stops_others_less_and_less_often(
     wallet: Wallet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async with wallet.writer("a"):
+        await wallet.until_even()
+        async with wallet.writer("b"):
+            monkeypatch.setattr(wallet.connections["b"], "restore_queue", faulty)
+            await asyncio.sleep(120)
+            before = wallet.named("a")
+            await asyncio.sleep(600)
+            stopped = wallet.named("a") - before
+            assert 0 < stopped <= 10 * len(ALL), "each party once a minute at most"
+            await wallet.until(lambda: wallet.load() == {"a": len(ALL), "b": 0})
 
-    async def work() -> None:
-        async with wallet.writer("a"):
-            await wallet.until_even()
-            async with wallet.writer("b"):
-                monkeypatch.setattr(wallet.connections["b"], "restore_queue", faulty)
-                await asyncio.sleep(120)
-                before = wallet.named("a")
-                await asyncio.sleep(600)
-                stopped = wallet.named("a") - before
-                assert 0 < stopped <= 10 * len(ALL), "each party once a minute at most"
+
+async def test_a_writer_that_kept_away_leads_as_soon_as_nobody_else_does(
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with wallet.writer("a"):
+        await wallet.until_even()
+        async with wallet.writer("b"):
+            with monkeypatch.context() as fault:
+                fault.setattr(wallet.connections["b"], "restore_queue", faulty)
+                await asyncio.sleep(300)
                 await wallet.until(lambda: wallet.load() == {"a": len(ALL), "b": 0})
-
-    in_virtual_time(work())
-
-
-def test_a_writer_that_kept_away_leads_as_soon_as_nobody_else_does(
-    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def work() -> None:
-        async with wallet.writer("a"):
-            await wallet.until_even()
-            async with wallet.writer("b"):
-                with monkeypatch.context() as fault:
-                    fault.setattr(wallet.connections["b"], "restore_queue", faulty)
-                    await asyncio.sleep(300)
-                    await wallet.until(lambda: wallet.load() == {"a": len(ALL), "b": 0})
-                wallet.connections["a"].die()
-                wallet.running.pop("a")
-                await wallet.until(lambda: wallet.load()["b"] == len(ALL))
-
-    in_virtual_time(work())
+            wallet.connections["a"].die()
+            wallet.running.pop("a")
+            await wallet.until(lambda: wallet.load()["b"] == len(ALL))
 
 
-def test_a_writer_that_kept_away_leads_as_soon_as_the_one_that_is_named_can_not(
+async def test_a_writer_that_kept_away_leads_as_soon_as_the_one_that_is_named_can_not(
     wallet: Wallet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It lives, is named for the party again and again, and leads nothing."""
-
-    async def work() -> None:
-        async with wallet.writer("a"):
-            await wallet.until_even()
-            async with wallet.writer("b") as b:
-                with monkeypatch.context() as fault:
-                    fault.setattr(wallet.connections["b"], "restore_queue", faulty)
-                    await asyncio.sleep(300)
-                    await wallet.until(lambda: wallet.load() == {"a": len(ALL), "b": 0})
-                monkeypatch.setattr(wallet.connections["a"], "restore_queue", faulty)
-                for writer in b.partitions:
-                    wallet.server.publish(journal_subject(writer.party), b"no frame at all")
-                    await wallet.open_account(writer.party)
-                await wallet.until(lambda: all(each.reigning.is_set() for each in b.partitions))
-
-    in_virtual_time(work())
+    async with wallet.writer("a"):
+        await wallet.until_even()
+        async with wallet.writer("b") as b:
+            with monkeypatch.context() as fault:
+                fault.setattr(wallet.connections["b"], "restore_queue", faulty)
+                await asyncio.sleep(300)
+                await wallet.until(lambda: wallet.load() == {"a": len(ALL), "b": 0})
+            monkeypatch.setattr(wallet.connections["a"], "restore_queue", faulty)
+            for writer in b.partitions:
+                wallet.server.publish(journal_subject(writer.party), b"no frame at all")
+                await wallet.open_account(writer.party)
+            await wallet.until(lambda: all(each.reigning.is_set() for each in b.partitions))
 
 
-def test_who_leaves_while_a_frame_is_out_hands_over_once_that_is_given_up(
+async def test_who_leaves_while_a_frame_is_out_hands_over_once_that_is_given_up(
     wallet: Wallet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As while the servers choose a leader for a journal."""
@@ -316,19 +310,16 @@ def test_who_leaves_while_a_frame_is_out_hands_over_once_that_is_given_up(
         loop.call_later(APPEND_S_MAX, future.set_exception, AppendUnknown("no acknowledgement"))
         return future
 
-    async def work() -> None:
-        async with wallet.writer("a") as leaving, wallet.writer("b") as staying:
-            await wallet.until_even()
-            await wallet.until(
-                lambda: len(staying.leading.ready_parties) == len(ALL) - wallet.load()["b"]
-            )
-            led = next(writer for writer in leaving.partitions if writer.reigning.is_set())
-            monkeypatch.setattr(wallet.connections["a"], "append", unanswered)
-            await wallet.open_account(led.party)
-            await is_out.wait()
-            await leaving.leading.leave()
-            records = wallet.records()
-            assert records[leader_subject(led.party)] == b"b"
-            assert records[lease_subject("a")] == b"", "nobody waits for its end"
-
-    in_virtual_time(work())
+    async with wallet.writer("a") as leaving, wallet.writer("b") as staying:
+        await wallet.until_even()
+        await wallet.until(
+            lambda: len(staying.leading.ready_parties) == len(ALL) - wallet.load()["b"]
+        )
+        led = next(writer for writer in leaving.partitions if writer.reigning.is_set())
+        monkeypatch.setattr(wallet.connections["a"], "append", unanswered)
+        await wallet.open_account(led.party)
+        await is_out.wait()
+        await leaving.leading.leave()
+        records = wallet.records()
+        assert records[leader_subject(led.party)] == b"b"
+        assert records[lease_subject("a")] == b"", "nobody waits for its end"

@@ -14,10 +14,12 @@ from contracts.events import AccountOpened, EpochOpened, TransferCompleted, Tran
 from contracts.subjects import journal_stream, journal_subject
 from runtime.process import Unfit
 from simulation.states import state_of
-from tests.writer.test_service import DEADLINE_S, OPENINGS, World, transfer
+from tests.writer.one_party import DEADLINE_S, OPENINGS, World, transfer
 from writer.config import SnapshotRule
 from writer.core.machine import Machine
 from writer.core.partition import Partition
+
+pytestmark = pytest.mark.virtual_time
 
 NEVER = SnapshotRule(events=10**9, seconds=10**6)
 EACH_EVENT = SnapshotRule(events=1, seconds=10**6)

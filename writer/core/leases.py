@@ -239,6 +239,8 @@ def _evening_move(
     ready: Mapping[str, Collection[int]], load: Mapping[str, int], dealt: Mapping[int, str]
 ) -> tuple[int, str] | None:
     """A party and who should have it instead, so that loads differ by less; None: they are even."""
+    if max(load.values(), default=0) - min(load.values(), default=0) < _WORTH_A_MOVE:
+        return None  # as nearly always, and this is asked at each renewal
     for taker in sorted(load, key=load.__getitem__):
         for party, giver in sorted(dealt.items(), key=lambda each: (-load[each[1]], each[0])):
             if load[giver] - load[taker] >= _WORTH_A_MOVE and party in ready[taker]:
