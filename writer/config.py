@@ -13,8 +13,8 @@ from runtime.settings import ServiceSettings, read_number, read_service_settings
 _NAME: Final = re.compile("[a-z0-9-]{1,32}")
 _WRITES: Final = ("all", "partitions", "coordinator")
 
-SNAPSHOT_EVENTS_DEFAULT: Final = 150_000
-"""Replayed in less than a second."""
+SNAPSHOT_EVENTS_DEFAULT: Final = 100_000
+"""Replayed in one to two seconds beside a million accounts."""
 SNAPSHOT_EVENTS_MAX: Final = 10**9
 SNAPSHOT_S_DEFAULT: Final = 900
 SNAPSHOT_S_MAX: Final = 366 * 24 * 3_600

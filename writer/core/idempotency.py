@@ -32,6 +32,8 @@ _CONTENT_BYTES: Final = 6
 _OUTCOME_BYTES: Final = 1
 RECORD_BYTES: Final = NAME_BYTES + _SEQUENCE_BYTES + _CONTENT_BYTES + _OUTCOME_BYTES
 
+_ADDRESS_BYTES: Final = 8
+"""Of a name: more than there will ever be buckets for."""
 _MOVED: Final = b"\0"
 _BUCKET_RECORDS_MEAN: Final = 24
 _PAGE_BITS: Final = 9
@@ -147,7 +149,7 @@ class DecidedTransfers:
         return self._pages.__sizeof__() + pages + buckets
 
     def _address(self, name: bytes) -> int:
-        number = int.from_bytes(name[:8], "big")
+        number = int.from_bytes(name[:_ADDRESS_BYTES], "big")
         wide = number & (self._mask << 1 | 1)
         return wide if wide < self._bucket_count else number & self._mask
 
@@ -167,12 +169,15 @@ class DecidedTransfers:
         lower = upper & self._mask
         bucket = self._own_page(lower)[lower & _PAGE_MASK]
         self._add_bucket()
-        dealt: dict[int, list[bytes]] = {lower: [], upper: []}
+        # Of the numbers whose other bits are those of the lower one, this bit tells the two apart.
+        level = (upper - lower).bit_length() - 1
+        place, bit = _ADDRESS_BYTES - 1 - level // 8, 1 << level % 8
+        staying, leaving = [], []
         for at in range(0, len(bucket), RECORD_BYTES):
             record = bucket[at : at + RECORD_BYTES]
-            dealt[self._address(record)].append(record)
-        for address, records in dealt.items():
-            self._own_page(address)[address & _PAGE_MASK] = b"".join(records)
+            (leaving if record[place] & bit else staying).append(record)
+        self._own_page(lower)[lower & _PAGE_MASK] = b"".join(staying)
+        self._own_page(upper)[upper & _PAGE_MASK] = b"".join(leaving)
 
     def _add_bucket(self) -> None:
         if not self._bucket_count & _PAGE_MASK:
