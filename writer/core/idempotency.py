@@ -172,7 +172,8 @@ class DecidedTransfers:
         # Of the numbers whose other bits are those of the lower one, this bit tells the two apart.
         level = (upper - lower).bit_length() - 1
         place, bit = _ADDRESS_BYTES - 1 - level // 8, 1 << level % 8
-        staying, leaving = [], []
+        staying: list[bytes] = []
+        leaving: list[bytes] = []
         for at in range(0, len(bucket), RECORD_BYTES):
             record = bucket[at : at + RECORD_BYTES]
             (leaving if record[place] & bit else staying).append(record)
