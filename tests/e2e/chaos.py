@@ -42,7 +42,7 @@ PAUSE_S = 0.15
 """Between a client's transfers: so that a run's statements can be read at its end."""
 
 UNEXPLAINED_S = 10.0
-"""A stall that is longer than a fault explains: what every service said meanwhile is kept."""
+"""A stall longer than a fault explains: as after a loss, what every service said is kept."""
 
 Planned = tuple[Fault, ...]
 
@@ -101,15 +101,19 @@ class Run:
     async def _note(self, fault: str, happen: Callable[[], Awaitable[Cost]]) -> None:
         began_s, asked_s = time.time(), time.monotonic()
         print(f"{time.strftime('%H:%M:%S')} {fault}", flush=True)
-        cost = await happen()
+        try:
+            cost = await happen()
+            assert cost.lost == 0, f"{fault}: {cost}"
+        except BaseException:
+            self._keep_logs(fault, began_s, asked_s)
+            raise
         self.costs.append((fault, cost))
         if max(cost.longest_s, cost.longest_read_s) > UNEXPLAINED_S:
             self._keep_logs(fault, began_s, asked_s)
-        assert cost.lost == 0, f"{fault}: {cost}"
 
     def _keep_logs(self, fault: str, began_s: float, asked_s: float) -> None:
         """Write down who waited so long, from when to when, and what every service said."""
-        path = self._report.with_suffix(f".{len(self.costs)}.log")
+        path = self._report.with_suffix(f".{began_s:.0f}.log")
         waited = [
             f"{each.name} to {each.payee}: asked {each.at.asked_s - asked_s:.1f} s after the fault "
             f"began, told {each.at.length_s:.1f} s later: {each.told}"
@@ -118,7 +122,7 @@ class Run:
         ]
         said = self._cluster.logs_since(began_s)
         path.write_text("\n".join([f"{fault}, begun at {began_s:.3f}", *waited, said]))
-        print(f"A stall was longer than {UNEXPLAINED_S:g} s: see {path}.", flush=True)
+        print(f"What was said meanwhile is in {path}.", flush=True)
 
     async def _check_all(self) -> None:
         await check_order(self._session, self.books)

@@ -118,12 +118,16 @@ class PacedBank(Bank):
                 self.cost.unknown += 1
             if transfer.name in self.unsure and chance.random() < LEAVING:
                 self.left.append(transfer)
+                self._note_wait(_now_s() - transfer.at.asked_s)
                 return None
             await asyncio.sleep(RETRY_S)
         self.note(transfer, outcome)
-        self.cost.longest_s = max(self.cost.longest_s, transfer.at.length_s)
+        self._note_wait(transfer.at.length_s)
         self.cost.failed += outcome.get("code") in UNDONE
         return outcome
+
+    def _note_wait(self, waited_s: float) -> None:
+        self.cost.longest_s = max(self.cost.longest_s, waited_s)
 
     async def _attempt(
         self, session: aiohttp.ClientSession, body: dict[str, Any], way: str
