@@ -4,8 +4,8 @@ One wallet of two writers, two readers and two proxies on loopback. Transfers st
 rate, far below what the machine can do, whatever became of those before. Every few seconds one
 process is killed with SIGKILL, or none, to compare with; its supervisor starts another, and both
 writers lead as many partitions again before the next kill, so that no hand-over counts for that.
-The figure is the longest time that any client waited for an outcome, repeats with the same id included, among
-the transfers that were under way at the kill or started within AFTER_S of it.
+The figure is the longest time that any client waited for an outcome, repeats with the same id
+included, among the transfers that were under way at the kill or started within AFTER_S of it.
 """
 
 import asyncio
