@@ -38,6 +38,8 @@ from ewallet.permissions import Role
 DEFAULTS = Settings(seconds=5, warmup_seconds=3, rounds=10, accounts=1_000)
 RATE_PER_S = 200
 AFTER_S = 3.0
+EVEN = [PARTITIONS // 2, PARTITIONS // 2 + 1]
+"""How many parties each writer leads when none will move: the partitions and the coordinator."""
 EVEN_S_MAX = 60.0
 """Only to end a run that hangs."""
 HEAD = ("killed", "times", "longest wait, median (ms)", "worst (ms)", "what clients met besides")
@@ -186,13 +188,14 @@ async def _load_and_kill(running: Running, choice: Choice, settings: Settings) -
 
 
 async def _even(base_url: str) -> None:
-    """Return once both writers lead as many partitions."""
+    """Return once no writer leads two more parties than the other, so none will move."""
     async with asyncio.timeout(EVEN_S_MAX), aiohttp.ClientSession(base_url) as session:
         while True:
             async with session.get("/wallet/status") as answer:
-                partitions = (await answer.json())["partitions"]
-            led = Counter(each["writer"]["id"] for each in partitions if each["writer"])
-            if sorted(led.values()) == [PARTITIONS // 2, PARTITIONS // 2]:
+                status = await answer.json()
+            leaders = [each["writer"]["id"] for each in status["partitions"] if each["writer"]]
+            leaders += [each["writer"] for each in status["coordinators"]]
+            if sorted(Counter(leaders).values()) == EVEN:
                 return
             await asyncio.sleep(0.1)
 
