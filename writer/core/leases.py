@@ -138,16 +138,17 @@ class Leases:
                 found[party] = leader.writer_id
         return found
 
-    def is_led(self, party: int) -> bool:
-        """Whether a writer that lives leads a party, or was named for it and is ready to.
+    @property
+    def led_parties(self) -> Collection[int]:
+        """Those that a writer that lives leads, or was named for and is ready to.
 
         Who is named and neither leads nor is ready has failed, and recovers.
         """
-        leader = self.leaders.get(party)
-        if leader is None:
-            return False
-        lease = self._leases[leader]
-        return party in lease.leads or party in lease.ready
+        return {
+            party
+            for party, leader in self.leaders.items()
+            if party in self._leases[leader].leads or party in self._leases[leader].ready
+        }
 
     def leads(self, party: int) -> bool:
         """Whether this writer is named as the party's leader."""

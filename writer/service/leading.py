@@ -69,7 +69,7 @@ class Mandate:
         self.elsewhere = asyncio.Event()
         """Another leads."""
         self.needed = asyncio.Event()
-        """This writer shall lead, or nobody does who lives (`Leases.is_led`)."""
+        """This writer shall lead, or nobody does who lives (`Leases.led_parties`)."""
         self.is_used = False
         """Whether something may be under way here in the leader's name."""
         self._changed = changed
@@ -249,8 +249,9 @@ class Leading:
 
     def _note_led(self) -> None:
         if self.leases.can_judge:
+            led = self.leases.led_parties
             for party, mandate in self.mandates.items():
-                mandate.note_led(is_led=self.leases.is_led(party))
+                mandate.note_led(is_led=party in led)
 
     async def _until_changed(self) -> None:
         """Return when something was heard, or a lease ends."""
