@@ -30,6 +30,7 @@ class _Lease(Struct):
     ready: frozenset[int]
     """The parties that it does not lead and whose journal it has read to the end."""
     leads: frozenset[int]
+    """With those that it hands over, until another is named."""
     ends_at_ms: int
 
 
@@ -153,6 +154,11 @@ class Leases:
     def leads(self, party: int) -> bool:
         """Whether this writer is named as the party's leader."""
         return self._leaders.get(party, _UNLED).writer_id == self._own_id
+
+    @property
+    def promised(self) -> Collection[int]:
+        """The parties that this writer hands over: it is still named for them."""
+        return self._promised.keys()
 
     def revision(self, party: int) -> int:
         """Of the record that names the party's leader, 0 if there is none."""
