@@ -171,6 +171,8 @@ class NatsFollowing:
         self._stillness.end(self._heard_s)
 
     def _is_silent(self) -> bool:
+        if self._is_full:
+            self._heard_s = self._loop.time()  # nobody listens until there is room
         if self._loop.time() < self._heard_s + _SILENCE_S:
             return False
         _log.warning("%s: nothing heard for %s s, following anew", self.stream, _SILENCE_S)
@@ -196,8 +198,11 @@ class NatsFollowing:
     @property
     def _can_lag(self) -> bool:
         """Whether nothing comes though this reads what does, of a stream that has copies."""
-        is_full = self._buffered_bytes >= _BUFFERED_BYTES_MAX
-        return self._tried.has_several and not self._filter and not is_full
+        return self._tried.has_several and not self._filter and not self._is_full
+
+    @property
+    def _is_full(self) -> bool:
+        return self._buffered_bytes >= _BUFFERED_BYTES_MAX
 
     def _watched(self, watcher: asyncio.Task[None]) -> None:
         """Whatever ended the watch ends the iteration: nobody may wait for ever."""
@@ -261,6 +266,7 @@ class NatsFollowing:
         count = self._consumer_count
 
         async def received(message: Msg) -> None:
+            await self._until_there_is_room()
             if count == self._consumer_count:  # else a late delivery of the consumer before
                 await self._received(message)
 
@@ -316,6 +322,12 @@ class NatsFollowing:
 
     # --- what it delivers ---
 
+    async def _until_there_is_room(self) -> None:
+        """Flow control is answered no sooner: what the server sends meanwhile is bounded too."""
+        while self._is_full and not self._is_closed:
+            self._taken.clear()
+            await self._taken.wait()
+
     async def _received(self, message: Msg) -> None:
         self._heard_s = self._loop.time()
         if not message.reply.startswith("$JS.ACK."):
@@ -341,9 +353,6 @@ class NatsFollowing:
         self._buffer.append(stored)
         self._arrived.set()
         self._buffered_bytes += len(stored.data)
-        while self._buffered_bytes >= _BUFFERED_BYTES_MAX and not self._is_closed:
-            self._taken.clear()
-            await self._taken.wait()
 
     def _receive_again(self, last: StoredMessage, stored: StoredMessage) -> None:
         """The first message of a consumer."""

@@ -41,12 +41,12 @@ class Copies:
         self.leader_answers.set()
         self.answers_after = 0
         """How many messages a new consumer delivers before it is told that it is made."""
-        self._broker = broker
+        self.broker = broker
         self._following: NatsFollowing | None = None
         self._readers: dict[str, str] = {}
 
     async def append(self, last: int) -> None:
-        appended = await self._broker.append(
+        appended = await self.broker.append(
             journal_subject(0), b"frame", expected_last_sequence=last
         )
         await appended
@@ -62,12 +62,12 @@ class Copies:
         """A copy with as many messages, all of them others."""
         await self._done("STREAM.CREATE", name, {"name": name, "subjects": [name]})
         for last in range(count):
-            await (await self._broker.append(name, b"other", expected_last_sequence=last))
+            await (await self.broker.append(name, b"other", expected_last_sequence=last))
 
     async def until_copied(self, name: str) -> None:
-        last = (await self._broker.stream_state(JOURNAL)).last_sequence
+        last = (await self.broker.stream_state(JOURNAL)).last_sequence
         async with asyncio.timeout(DEADLINE_S):
-            while (await self._broker.stream_state(name)).last_sequence < last:  # noqa: ASYNC110  # the server's
+            while (await self.broker.stream_state(name)).last_sequence < last:  # noqa: ASYNC110  # the server's
                 await asyncio.sleep(0.01)
 
     async def purge(self, name: str) -> None:
@@ -86,7 +86,7 @@ class Copies:
                 await asyncio.sleep(0.01)
 
     async def _done(self, verb: str, name: str, body: dict[str, Any]) -> None:
-        answer = await self._broker.api(f"{verb}.{name}", body)
+        answer = await self.broker.api(f"{verb}.{name}", body)
         assert "error" not in answer, answer
 
     async def api(
@@ -96,7 +96,7 @@ class Copies:
         if verb == f"STREAM.MSG.GET.{JOURNAL}":
             self.asked += 1
             await self.leader_answers.wait()
-            return await self._broker.api(f"STREAM.MSG.GET.{self.leads}", body, timeout_s=timeout_s)
+            return await self.broker.api(f"STREAM.MSG.GET.{self.leads}", body, timeout_s=timeout_s)
         what, stream, consumer = verb.rsplit(".", 2)
         assert stream == JOURNAL
         if body is not None:
@@ -104,7 +104,7 @@ class Copies:
             self.read.append(self._readers[consumer])
             body = body | {"stream_name": self._readers[consumer]}
         verb = f"{what}.{self._readers[consumer]}.{consumer}"
-        answer = await self._broker.api(verb, body, timeout_s=timeout_s)
+        answer = await self.broker.api(verb, body, timeout_s=timeout_s)
         if body is not None:
             await self._until_delivered(self.answers_after)
         return answer | {"cluster": {"leader": self._readers[consumer]}}
@@ -113,9 +113,9 @@ class Copies:
         """Follow the stream from its beginning, on these copies one after the other."""
         self.next = list(names)
         self._following = following = NatsFollowing(
-            self._broker._client,  # noqa: SLF001  # there is no other way to it
+            self.broker._client,  # noqa: SLF001  # there is no other way to it
             self.api,
-            self._broker._message_now,  # noqa: SLF001  # likewise
+            self.broker._message_now,  # noqa: SLF001  # likewise
             JOURNAL,
             after=None,
             restore=None,
@@ -129,7 +129,7 @@ class Copies:
         async with asyncio.timeout(DEADLINE_S):
             while self._following.backlog < count:  # noqa: ASYNC110  # nothing tells of a backlog
                 await asyncio.sleep(0.001)
-        await self._broker.stream_state(JOURNAL)  # so long, what was sent with these comes too
+        await self.broker.stream_state(JOURNAL)  # so long, what was sent with these comes too
 
 
 @pytest.fixture
@@ -317,3 +317,37 @@ def ask_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nats_stillness, "_STILL_S", 0.02)
     monkeypatch.setattr(nats_stillness, "_STILL_S_MAX", 0.02)
     monkeypatch.setattr(nats_following, "_ON_ITS_WAY_S", 0.02)
+
+
+async def test_what_nobody_takes_is_bounded_however_often_a_new_consumer_is_made(
+    copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats_following, "_BUFFERED_BYTES_MAX", 2 * len(b"frame"))
+    following = await copies.follow(WHOLE)
+    copies.answers_after = 2
+    for made in (2, 3, 4):
+        following.reset()
+        await copies.until_made(made)
+        await copies.until_copied(WHOLE)  # so long, what the consumer delivers comes too
+    assert following.backlog == 2
+    assert await read(following, 5) == [1, 2, 3, 4, 5]
+    await following.close()
+
+
+async def test_who_takes_nothing_is_not_without_a_consumer(
+    copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its beats are not heard while there is no room; another's silence tells how long."""
+    other = Copies(copies.broker)
+    copies.answers_after = 5
+    following = await copies.follow(WHOLE)
+    also = await other.follow(WHOLE)
+    assert await read(also, 5) == [1, 2, 3, 4, 5]
+    monkeypatch.setattr(nats_following, "_BUFFERED_BYTES_MAX", 5 * len(b"frame"))
+    monkeypatch.setattr(nats_following, "_SILENCE_S", 0.05)
+    following.reset()
+    also.reset()
+    await other.until_made(6)
+    assert copies.read == 2 * [WHOLE]
+    await following.close()
+    await also.close()
