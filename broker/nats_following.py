@@ -22,6 +22,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from broker.nats_copies_tried import CopiesTried
+from broker.nats_stillness import Stillness
 from broker.nats_streams import JetStreamApi
 from broker.port import BrokerFault, BrokerUnfit, NoResponse, StoredMessage
 
@@ -29,12 +30,8 @@ _log = logging.getLogger(__name__)
 
 _HEARTBEAT_S: Final = 0.5
 _SILENCE_S: Final = 3 * _HEARTBEAT_S
-_STILL_S: Final = 3.0
-"""Without a message the stream's leader is asked each time this has passed, if there are copies,
-how far it is: a consumer goes on to beat on a copy that gets nothing, and nats-server leaves such a
-copy alone for 30 s."""
 _ON_ITS_WAY_S: Final = 1.0
-"""How long a message that the leader has may take to come here, and its answer too."""
+"""How long a message that the leader has may take to come here."""
 _CREATE_S: Final = (0.5, 0.5, 1.0, 2.0, 4.0)
 """How long each request for a consumer is waited for. Each is for another one: it may be placed on
 a server that has just died, and is never made then."""
@@ -96,19 +93,21 @@ class NatsFollowing:
         self._loop = asyncio.get_running_loop()
         self._heard_s = 0.0
         """When anything was delivered last, by the loop's clock."""
-        self._moved_s = 0.0
-        """When a message was, or the leader was asked how far it is."""
+        self._stillness = Stillness(api, stream)
         self._reset = asyncio.Event()
         self._fault: BrokerFault | None = None
         self._is_closed = False
-        self._watcher: asyncio.Task[None] | None = None
+        self._watchers: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Make the first consumer; faults are the caller's here."""
         await self._find_rewind()
         await self._make_consumer()
-        self._watcher = asyncio.create_task(self._watch())
-        self._watcher.add_done_callback(self._watched)
+        self._watchers = [
+            asyncio.create_task(each) for each in (self._watch(), self._look_behind())
+        ]
+        for watcher in self._watchers:
+            watcher.add_done_callback(self._watched)
 
     def reset(self) -> None:
         """Make a new consumer as soon as possible: the old one may be gone."""
@@ -145,8 +144,8 @@ class NatsFollowing:
         """See the port."""
         self._is_closed = True
         self._on_close(self)
-        if self._watcher is not None:
-            self._watcher.cancel()
+        for watcher in self._watchers:
+            watcher.cancel()
         self._arrived.set()
         self._taken.set()
         if self._client.is_connected:
@@ -155,50 +154,55 @@ class NatsFollowing:
     # --- the consumer's life ---
 
     async def _watch(self) -> None:
-        self._heard_s = self._moved_s = self._loop.time()
+        self._note_new_consumer()
         while self._fault is None:
-            due_s = min(self._heard_s + _SILENCE_S, self._moved_s + _STILL_S)
             try:
-                async with asyncio.timeout_at(due_s):
+                async with asyncio.timeout_at(self._heard_s + _SILENCE_S):
                     await self._reset.wait()
             except TimeoutError:
                 await asyncio.sleep(0)  # what came while the loop was busy counts as heard
-                if not (self._is_silent() or await self._stands_still()):
+                if not self._is_silent():
                     continue
             await self._remake_consumer()
-            self._heard_s = self._moved_s = self._loop.time()
+            self._note_new_consumer()
+
+    def _note_new_consumer(self) -> None:
+        self._heard_s = self._loop.time()
+        self._stillness.end(self._heard_s)
 
     def _is_silent(self) -> bool:
+        if self._is_full:
+            self._heard_s = self._loop.time()  # nobody listens until there is room
         if self._loop.time() < self._heard_s + _SILENCE_S:
             return False
         _log.warning("%s: nothing heard for %s s, following anew", self.stream, _SILENCE_S)
         return True
 
-    async def _stands_still(self) -> bool:
-        """Whether the stream's leader has a message that does not come, though the copy beats."""
-        if self._loop.time() < self._moved_s + _STILL_S:
-            return False
-        self._moved_s, last = self._loop.time(), self._last
-        if (
-            not self._tried.has_several
-            or self._filter
-            or self._buffered_bytes >= _BUFFERED_BYTES_MAX
-        ):
-            return False
-        try:
-            answer = await self._api(f"STREAM.INFO.{self.stream}", timeout_s=_ON_ITS_WAY_S)
-        except BrokerFault:
-            return False  # nobody knows; it is asked again
-        read, there = 0 if last is None else last.sequence, answer.get("state", {})
-        if there.get("last_seq", 0) <= read:
-            return False
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_ON_ITS_WAY_S):
-                await self._reset.wait()
-        if self._last is not last:
-            return False
-        _log.warning("%s: nothing follows %s, though there is more", self.stream, read)
-        return True
+    async def _look_behind(self) -> None:
+        """Follow anew when the stream's leader has a message that does not come, though one beats.
+
+        Beside the watch: whatever else happens must not wait for an answer.
+        """
+        self._stillness.end(self._loop.time())
+        while self._fault is None:
+            await self._stillness.lasts()
+            last, count = self._last, self._consumer_count
+            read = 0 if last is None else last.sequence
+            if not self._can_lag or not await self._stillness.hides_more(read):
+                continue
+            await asyncio.sleep(_ON_ITS_WAY_S)
+            if self._last is last and self._consumer_count == count:
+                _log.warning("%s: nothing follows %s, though there is more", self.stream, read)
+                self.reset()
+
+    @property
+    def _can_lag(self) -> bool:
+        """Whether nothing comes though this reads what does, of a stream that has copies."""
+        return self._tried.has_several and not self._filter and not self._is_full
+
+    @property
+    def _is_full(self) -> bool:
+        return self._buffered_bytes >= _BUFFERED_BYTES_MAX
 
     def _watched(self, watcher: asyncio.Task[None]) -> None:
         """Whatever ended the watch ends the iteration: nobody may wait for ever."""
@@ -262,6 +266,7 @@ class NatsFollowing:
         count = self._consumer_count
 
         async def received(message: Msg) -> None:
+            await self._until_there_is_room()
             if count == self._consumer_count:  # else a late delivery of the consumer before
                 await self._received(message)
 
@@ -317,6 +322,12 @@ class NatsFollowing:
 
     # --- what it delivers ---
 
+    async def _until_there_is_room(self) -> None:
+        """Flow control is answered no sooner: what the server sends meanwhile is bounded too."""
+        while self._is_full and not self._is_closed:
+            self._taken.clear()
+            await self._taken.wait()
+
     async def _received(self, message: Msg) -> None:
         self._heard_s = self._loop.time()
         if not message.reply.startswith("$JS.ACK."):
@@ -336,15 +347,12 @@ class NatsFollowing:
             self._leave_copy(partial(self._tried.leave_with_gap, following, stored.sequence - 1))
             return
         self._tried.holds_next()
-        self._moved_s = self._heard_s
+        self._stillness.end(self._heard_s)
         self._consumer_sequence = consumer_sequence
         self._last = stored
         self._buffer.append(stored)
         self._arrived.set()
         self._buffered_bytes += len(stored.data)
-        while self._buffered_bytes >= _BUFFERED_BYTES_MAX and not self._is_closed:
-            self._taken.clear()
-            await self._taken.wait()
 
     def _receive_again(self, last: StoredMessage, stored: StoredMessage) -> None:
         """The first message of a consumer."""

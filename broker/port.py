@@ -79,7 +79,7 @@ class Following(Protocol):
     """An ordered, gapless reading of one stream that survives reconnects."""
 
     def __aiter__(self) -> AsyncIterator[list[StoredMessage]]:
-        """Yield everything that has arrived since the last time, never an empty list.
+        """Yield what has arrived in order, some dozens of messages at a time, never an empty list.
 
         A disconnect is no end: the iteration goes on once the broker is back. One that is left is
         taken up where it was by the next.

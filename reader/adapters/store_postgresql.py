@@ -50,7 +50,7 @@ from reader.core.rows import (
     UnfinishedRow,
 )
 from reader.core.touched import touched_accounts
-from reader.ports import Stored, StoreMovedBack, StoreUnfit
+from reader.ports import Stored, StoreFault, StoreMovedBack, StoreUnfit
 
 
 class PostgresqlReadStore:
@@ -77,14 +77,12 @@ class PostgresqlReadStore:
     def write(self, group: Group) -> None:
         """See the port."""
         assert group.cursor is not None, "an empty group is not written"
-        with self._database.transaction() as db:
-            stored = self._locked_cursor(db)
-            self._check_same_journal(stored, group)
-            if stored.sequence == self._reached.sequence:
-                self._add(db, group)
-            elif stored.sequence < group.cursor.tip.sequence:
-                self._add(db, rest_of(group, stored.sequence))
-        self._reached = group.cursor.tip
+        try:
+            self._write(group, group.cursor.tip)
+        except StoreFault as fault:
+            if isinstance(fault.__cause__, QueryCanceled):  # waited as long as a statement may take
+                self._database.end_paused()  # with a connection: this one's is given back by now
+            raise
 
     def tidy(self, *, at_once: bool = False) -> None:
         """See the port: nothing follows behind here."""
@@ -97,6 +95,16 @@ class PostgresqlReadStore:
 
     def close(self) -> None:
         """See the port. The connections belong to the database."""
+
+    def _write(self, group: Group, tip: Tip) -> None:
+        with self._database.transaction() as db:
+            stored = self._locked_cursor(db)
+            self._check_same_journal(stored, group)
+            if stored.sequence == self._reached.sequence:
+                self._add(db, group)
+            elif stored.sequence < tip.sequence:
+                self._add(db, rest_of(group, stored.sequence))
+        self._reached = tip
 
     def _load(self, db: Connection) -> Stored:
         db.execute("SET LOCAL statement_timeout = 0")  # it reads and checks all accounts
@@ -118,12 +126,7 @@ class PostgresqlReadStore:
         )
 
     def _locked_cursor(self, db: Connection) -> Tip:
-        try:
-            locked = db.execute(LOCK_CURSOR, (self._partition,))
-        except QueryCanceled:  # waited for as long as a statement may take
-            self._database.end_paused()
-            raise
-        return self._cursor(locked.fetchone()).tip
+        return self._cursor(db.execute(LOCK_CURSOR, (self._partition,)).fetchone()).tip
 
     def _cursor(self, row: tuple[Any, ...] | None) -> Cursor:
         if row is None:

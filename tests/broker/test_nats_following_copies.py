@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from broker import nats_copies_tried, nats_following
+from broker import nats_copies_tried, nats_following, nats_stillness
 from broker.nats_broker import NatsBroker
 from broker.nats_following import NatsFollowing
 from broker.nats_streams import API_TIMEOUT_S
@@ -34,15 +34,19 @@ class Copies:
         self.read: list[str] = []
         """Whose copies were read, one after the other."""
         self.asked = 0
-        """How often the stream's leader was asked how far it is."""
+        """How often the stream's leader was asked whether there is more."""
+        self.leads = JOURNAL
+        """Whose copy is the leader's."""
+        self.leader_answers = asyncio.Event()
+        self.leader_answers.set()
         self.answers_after = 0
         """How many messages a new consumer delivers before it is told that it is made."""
-        self._broker = broker
+        self.broker = broker
         self._following: NatsFollowing | None = None
         self._readers: dict[str, str] = {}
 
     async def append(self, last: int) -> None:
-        appended = await self._broker.append(
+        appended = await self.broker.append(
             journal_subject(0), b"frame", expected_last_sequence=last
         )
         await appended
@@ -58,25 +62,41 @@ class Copies:
         """A copy with as many messages, all of them others."""
         await self._done("STREAM.CREATE", name, {"name": name, "subjects": [name]})
         for last in range(count):
-            await (await self._broker.append(name, b"other", expected_last_sequence=last))
+            await (await self.broker.append(name, b"other", expected_last_sequence=last))
 
     async def until_copied(self, name: str) -> None:
-        last = (await self._broker.stream_state(JOURNAL)).last_sequence
+        last = (await self.broker.stream_state(JOURNAL)).last_sequence
         async with asyncio.timeout(DEADLINE_S):
-            while (await self._broker.stream_state(name)).last_sequence < last:  # noqa: ASYNC110  # the server's
+            while (await self.broker.stream_state(name)).last_sequence < last:  # noqa: ASYNC110  # the server's
+                await asyncio.sleep(0.01)
+
+    async def purge(self, name: str) -> None:
+        """Take all messages away, as when they are too old. Their sequences are not used again."""
+        await self._done("STREAM.PURGE", name, {})
+
+    async def until_asked(self, count: int) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while self.asked < count:  # noqa: ASYNC110  # nothing tells of it
+                await asyncio.sleep(0.01)
+
+    async def until_made(self, count: int) -> None:
+        """So many consumers."""
+        async with asyncio.timeout(DEADLINE_S):
+            while len(self.read) < count:  # noqa: ASYNC110  # nothing tells of it
                 await asyncio.sleep(0.01)
 
     async def _done(self, verb: str, name: str, body: dict[str, Any]) -> None:
-        answer = await self._broker.api(f"{verb}.{name}", body)
+        answer = await self.broker.api(f"{verb}.{name}", body)
         assert "error" not in answer, answer
 
     async def api(
         self, verb: str, body: dict[str, Any] | None = None, *, timeout_s: float = API_TIMEOUT_S
     ) -> dict[str, Any]:
         """As a cluster answers, which places each consumer on one of the servers."""
-        if verb == f"STREAM.INFO.{JOURNAL}":
+        if verb == f"STREAM.MSG.GET.{JOURNAL}":
             self.asked += 1
-            return await self._broker.api(verb, timeout_s=timeout_s)
+            await self.leader_answers.wait()
+            return await self.broker.api(f"STREAM.MSG.GET.{self.leads}", body, timeout_s=timeout_s)
         what, stream, consumer = verb.rsplit(".", 2)
         assert stream == JOURNAL
         if body is not None:
@@ -84,7 +104,7 @@ class Copies:
             self.read.append(self._readers[consumer])
             body = body | {"stream_name": self._readers[consumer]}
         verb = f"{what}.{self._readers[consumer]}.{consumer}"
-        answer = await self._broker.api(verb, body, timeout_s=timeout_s)
+        answer = await self.broker.api(verb, body, timeout_s=timeout_s)
         if body is not None:
             await self._until_delivered(self.answers_after)
         return answer | {"cluster": {"leader": self._readers[consumer]}}
@@ -93,9 +113,9 @@ class Copies:
         """Follow the stream from its beginning, on these copies one after the other."""
         self.next = list(names)
         self._following = following = NatsFollowing(
-            self._broker._client,  # noqa: SLF001  # there is no other way to it
+            self.broker._client,  # noqa: SLF001  # there is no other way to it
             self.api,
-            self._broker._message_now,  # noqa: SLF001  # likewise
+            self.broker._message_now,  # noqa: SLF001  # likewise
             JOURNAL,
             after=None,
             restore=None,
@@ -109,7 +129,7 @@ class Copies:
         async with asyncio.timeout(DEADLINE_S):
             while self._following.backlog < count:  # noqa: ASYNC110  # nothing tells of a backlog
                 await asyncio.sleep(0.001)
-        await self._broker.stream_state(JOURNAL)  # so long, what was sent with these comes too
+        await self.broker.stream_state(JOURNAL)  # so long, what was sent with these comes too
 
 
 @pytest.fixture
@@ -246,7 +266,7 @@ async def test_a_copy_that_gets_no_more_is_left_though_its_server_goes_on_to_bea
     copies: Copies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As one that lags behind: its consumer does not know that there is more."""
-    monkeypatch.setattr(nats_following, "_STILL_S", 0.3)
+    monkeypatch.setattr(nats_stillness, "_STILL_S", 0.3)
     await copies.make("FOUR", 5)
     following = await copies.follow("FOUR", WHOLE)
     assert await read(following, 5) == [1, 2, 3, 4, 5]
@@ -257,13 +277,77 @@ async def test_a_copy_that_gets_no_more_is_left_though_its_server_goes_on_to_bea
 async def test_a_copy_that_has_all_there_is_is_not_left(
     copies: Copies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nats_following, "_STILL_S", 0.02)
+    ask_often(monkeypatch)
     following = await copies.follow(WHOLE)
     assert await read(following, 5) == [1, 2, 3, 4, 5]
-    async with asyncio.timeout(DEADLINE_S):
-        while copies.asked < 10:  # noqa: ASYNC110  # nothing tells of it
-            await asyncio.sleep(0.01)
+    await copies.until_asked(10)
     await copies.append(5)
     assert await read(following, 6) == [6]
     assert copies.read == [WHOLE]
     await following.close()
+
+
+async def test_a_copy_whose_messages_are_gone_everywhere_is_not_left(
+    copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a queue that nobody needed for longer than it keeps anything: it still counts them."""
+    ask_often(monkeypatch)
+    copies.leads = WHOLE
+    await copies.purge(WHOLE)
+    following = await copies.follow(WHOLE)
+    await copies.until_asked(5)
+    assert copies.read == [WHOLE]
+    await following.close()
+
+
+async def test_a_new_consumer_is_made_while_the_streams_leader_is_asked(
+    copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask_often(monkeypatch)
+    copies.leader_answers.clear()
+    following = await copies.follow(WHOLE)
+    assert await read(following, 5) == [1, 2, 3, 4, 5]
+    await copies.until_asked(1)
+    following.reset()
+    await copies.until_made(2)
+    await following.close()
+
+
+def ask_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nats_stillness, "_STILL_S", 0.02)
+    monkeypatch.setattr(nats_stillness, "_STILL_S_MAX", 0.02)
+    monkeypatch.setattr(nats_following, "_ON_ITS_WAY_S", 0.02)
+
+
+async def test_what_nobody_takes_is_bounded_however_often_a_new_consumer_is_made(
+    copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats_following, "_BUFFERED_BYTES_MAX", 2 * len(b"frame"))
+    following = await copies.follow(WHOLE)
+    copies.answers_after = 2
+    for made in (2, 3, 4):
+        following.reset()
+        await copies.until_made(made)
+        await copies.until_copied(WHOLE)  # so long, what the consumer delivers comes too
+    assert following.backlog == 2
+    assert await read(following, 5) == [1, 2, 3, 4, 5]
+    await following.close()
+
+
+async def test_who_takes_nothing_is_not_without_a_consumer(
+    copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its beats are not heard while there is no room; another's silence tells how long."""
+    other = Copies(copies.broker)
+    copies.answers_after = 5
+    following = await copies.follow(WHOLE)
+    also = await other.follow(WHOLE)
+    assert await read(also, 5) == [1, 2, 3, 4, 5]
+    monkeypatch.setattr(nats_following, "_BUFFERED_BYTES_MAX", 5 * len(b"frame"))
+    monkeypatch.setattr(nats_following, "_SILENCE_S", 0.05)
+    following.reset()
+    also.reset()
+    await other.until_made(6)
+    assert copies.read == 2 * [WHOLE]
+    await following.close()
+    await also.close()

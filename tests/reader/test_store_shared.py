@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from itertools import count
 from random import Random
 from typing import Final
@@ -16,7 +16,7 @@ from contracts.chain import Tip
 from contracts.events import TransferCompleted
 from reader.adapters import store_postgresql_database
 from reader.adapters.store_postgresql import PostgresqlReadStore
-from reader.adapters.store_postgresql_database import Database, connected
+from reader.adapters.store_postgresql_database import READING_THREADS, Database, connected
 from reader.adapters.store_postgresql_migrating import migrate
 from reader.adapters.store_postgresql_rebuild import BUILDING, rebuilding
 from reader.config import DatabaseAddress
@@ -198,7 +198,10 @@ def test_a_reader_that_is_paused_while_it_writes_keeps_others_waiting_for_a_boun
 def test_a_reader_that_is_paused_in_the_middle_of_a_copy_keeps_others_waiting_no_longer(
     database: DatabaseAddress, postgresql_place: PostgresqlPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PostgreSQL heeds none of its time limits while it waits for the rest of the rows."""
+    """PostgreSQL heeds none of its time limits while it waits for the rest of the rows.
+
+    Whoever waits for it ends it, also when all other connections are busy.
+    """
     monkeypatch.setattr(store_postgresql_database, "STATEMENT_MS_MAX", 300)
     writer = busy_writer(30)
 
@@ -210,8 +213,11 @@ def test_a_reader_that_is_paused_in_the_middle_of_a_copy_keeps_others_waiting_no
         with paused.transaction() as db:
             db.execute("SELECT * FROM cursors FOR UPDATE")
             with db.cursor().copy("COPY moments FROM STDIN") as copy:
-                with pytest.raises(StoreFault, match="timeout"):
-                    store.write(group)
+                with ExitStack() as busy:
+                    for _ in range(READING_THREADS):
+                        busy.enter_context(others.connection())
+                    with pytest.raises(StoreFault, match="timeout"):
+                        store.write(group)
                 store.write(group)  # as after every fault
                 copy.write_row((0, 1, 1))
 

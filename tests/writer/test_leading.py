@@ -297,6 +297,38 @@ async def test_a_writer_that_kept_away_leads_as_soon_as_the_one_that_is_named_ca
             await wallet.until(lambda: all(each.reigning.is_set() for each in b.partitions))
 
 
+async def test_a_hand_over_between_others_ends_no_keeping_away(
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the old leader recovers and the new one is not named, nobody needs a third one."""
+    async with wallet.writer("a") as a:
+        await wallet.until_even()
+        async with wallet.writer("c") as c:
+            monkeypatch.setattr(wallet.connections["c"], "restore_queue", faulty)
+            await asyncio.sleep(300)
+            await wallet.until(lambda: wallet.load() == {"a": len(ALL), "c": 0})
+            connection, needed = wallet.connections["a"], list[bool]()
+            put = connection.put
+
+            async def slow(subject: str, data: bytes, **options: Any) -> int:
+                if data == b"b":
+                    await asyncio.sleep(0.3)
+                    party = ALL[LEADER_SUBJECTS.index(subject)]
+                    needed.append(c.leading.mandates[party].needed.is_set())
+                return await put(subject, data, **options)
+
+            async def never(_fresh: Callable[[], Any]) -> Any:
+                await asyncio.Event().wait()
+
+            monkeypatch.setattr(connection, "put", slow)
+            for writer in a.all:
+                monkeypatch.setattr(writer.snapshots, "restore", never)
+            async with wallet.writer("b"):
+                await wallet.until(lambda: wallet.load()["b"] > 0)
+            assert needed
+            assert not any(needed)
+
+
 async def test_who_leaves_while_a_frame_is_out_hands_over_once_that_is_given_up(
     wallet: Wallet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ class _Lease(Struct):
     ready: frozenset[int]
     """The parties that it does not lead and whose journal it has read to the end."""
     leads: frozenset[int]
+    """With those that it hands over, until another is named."""
     ends_at_ms: int
 
 
@@ -138,20 +139,26 @@ class Leases:
                 found[party] = leader.writer_id
         return found
 
-    def is_led(self, party: int) -> bool:
-        """Whether a writer that lives leads a party, or was named for it and is ready to.
+    @property
+    def led_parties(self) -> Collection[int]:
+        """Those that a writer that lives leads, or was named for and is ready to.
 
         Who is named and neither leads nor is ready has failed, and recovers.
         """
-        leader = self.leaders.get(party)
-        if leader is None:
-            return False
-        lease = self._leases[leader]
-        return party in lease.leads or party in lease.ready
+        return {
+            party
+            for party, leader in self.leaders.items()
+            if party in self._leases[leader].leads or party in self._leases[leader].ready
+        }
 
     def leads(self, party: int) -> bool:
         """Whether this writer is named as the party's leader."""
         return self._leaders.get(party, _UNLED).writer_id == self._own_id
+
+    @property
+    def promised(self) -> Collection[int]:
+        """The parties that this writer hands over: it is still named for them."""
+        return self._promised.keys()
 
     def revision(self, party: int) -> int:
         """Of the record that names the party's leader, 0 if there is none."""

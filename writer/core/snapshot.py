@@ -77,20 +77,29 @@ class Seal:
 
     def __init__(self) -> None:
         self._hash = blake2b(digest_size=HASH_BYTES)
+        self._last: bytes | None = None
+        """The block that was added last, not under the seal yet: it may be the seal."""
 
     def add(self, block: bytes) -> None:
-        """Put the next block under it."""
-        self._hash.update(len(block).to_bytes(_LENGTH_BYTES, "big"))
-        self._hash.update(block)
+        """Take the next block."""
+        self._close_last()
+        self._last = block
 
     def digest(self) -> bytes:
-        """The block that closes those that were added."""
+        """The block that closes all that were added."""
+        self._close_last()
         return self._hash.digest()
 
-    def check(self, last: bytes) -> None:
-        """Raise Damaged unless what was added, and the last block, are as they were made."""
-        if last != self.digest():
+    def check(self) -> None:
+        """Raise Damaged unless all that were added are those that were made, every bit of them."""
+        if self._last != self._hash.digest():
             raise Damaged("its checksum does not match its content")
+
+    def _close_last(self) -> None:
+        if self._last is not None:
+            self._hash.update(len(self._last).to_bytes(_LENGTH_BYTES, "big"))
+            self._hash.update(self._last)
+            self._last = None
 
 
 def _sealed(first: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
@@ -106,9 +115,9 @@ def _sealed(first: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
 def check_seal(blocks: Sequence[bytes]) -> None:
     """Raise Damaged unless the blocks are those that were made, every bit of them."""
     seal = Seal()
-    for block in blocks[:-1]:
+    for block in blocks:
         seal.add(block)
-    seal.check(blocks[-1] if blocks else b"")
+    seal.check()
 
 
 def head_of(blocks: Sequence[bytes], party: int) -> Head:

@@ -69,7 +69,7 @@ class Mandate:
         self.elsewhere = asyncio.Event()
         """Another leads."""
         self.needed = asyncio.Event()
-        """This writer shall lead, or nobody does who lives (`Leases.is_led`)."""
+        """This writer shall lead, or nobody does who lives (`Leases.led_parties`)."""
         self.is_used = False
         """Whether something may be under way here in the leader's name."""
         self._changed = changed
@@ -174,13 +174,22 @@ class Leading:
         """The parties that this process does not lead and could lead at once."""
         return [party for party, mandate in self.mandates.items() if mandate.is_ready]
 
+    @property
+    def led_parties(self) -> list[int]:
+        """The parties that this process leads, or hands over: nobody else needs to lead them."""
+        promised = self.leases.promised
+        return [
+            party
+            for party, mandate in self.mandates.items()
+            if mandate.granted.is_set() or party in promised
+        ]
+
     async def _renew(self) -> None:
         subject, loop, is_told = lease_subject(self._writer_id), asyncio.get_running_loop(), False
         while not self._is_leaving:
             self._renew_now.clear()
             next_s = loop.time() + _RENEWED_S
-            led = [party for party, mandate in self.mandates.items() if mandate.granted.is_set()]
-            renewal = msgspec.json.encode(_Renewal(self.ready_parties, led))
+            renewal = msgspec.json.encode(_Renewal(self.ready_parties, self.led_parties))
             try:
                 await self._put(subject, renewal, _RENEWED_S, lasts_s=_LEASE_KEPT_S)
                 is_told = False
@@ -249,8 +258,9 @@ class Leading:
 
     def _note_led(self) -> None:
         if self.leases.can_judge:
+            led = self.leases.led_parties
             for party, mandate in self.mandates.items():
-                mandate.note_led(is_led=self.leases.is_led(party))
+                mandate.note_led(is_led=party in led)
 
     async def _until_changed(self) -> None:
         """Return when something was heard, or a lease ends."""

@@ -161,18 +161,16 @@ class Snapshots(Generic[R]):
 
     async def _read(self, sequence: int) -> list[bytes]:
         """All blocks, every bit of them as it was made. The seal is made beside the reading."""
-        seal, loop = Seal(), asyncio.get_running_loop()
-        blocks: list[bytes] = []
-        sealing: asyncio.Future[None] | None = None
-        with ThreadPoolExecutor(1) as in_order:
+        seal, blocks, loop = Seal(), list[bytes](), asyncio.get_running_loop()
+        in_order = ThreadPoolExecutor(1)
+        try:
             async with aclosing(self._broker.snapshot(self._party, sequence)) as stored:
                 async for block in stored:
-                    if blocks:
-                        sealing = loop.run_in_executor(in_order, seal.add, blocks[-1])
+                    loop.run_in_executor(in_order, seal.add, block)
                     blocks.append(block)
-            if sealing is not None:
-                await sealing
-        seal.check(blocks[-1] if blocks else b"")
+            await loop.run_in_executor(in_order, seal.check)
+        finally:  # who was cancelled, or met a fault, waits for no block
+            in_order.shutdown(wait=False, cancel_futures=True)
         return blocks
 
     def _warn(self, sequence: int, why: str) -> None:

@@ -1,0 +1,64 @@
+"""When the leader of a stream is asked whether it has more."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from broker.nats_stillness import Stillness
+from broker.port import NoResponse
+
+pytestmark = pytest.mark.virtual_time
+
+NOTHING = {"error": {"code": 404, "err_code": 10037, "description": "no message found"}}
+
+
+class Leader:
+    """Of a stream in which nothing follows."""
+
+    def __init__(self) -> None:
+        self.answers = True
+
+    async def api(
+        self, _verb: str, _body: dict[str, Any] | None = None, *, timeout_s: float = 1.0
+    ) -> dict[str, Any]:
+        if not self.answers:
+            raise NoResponse(f"no answer within {timeout_s} s")
+        return NOTHING
+
+
+async def asked_after_s(stillness: Stillness) -> float:
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    await stillness.lasts()
+    assert not await stillness.hides_more(4)
+    return round(loop.time() - began_s, 3)
+
+
+@pytest.fixture
+def leader() -> Leader:
+    return Leader()
+
+
+async def test_where_nothing_follows_it_is_asked_less_and_less_often(leader: Leader) -> None:
+    stillness = Stillness(leader.api, "EVT_0")
+    stillness.end(asyncio.get_running_loop().time())
+    assert [await asked_after_s(stillness) for _ in range(6)] == [3, 6, 12, 24, 24, 24]
+
+
+async def test_after_a_message_it_is_asked_soon_again(leader: Leader) -> None:
+    """Also if it was to be left alone for long."""
+    loop = asyncio.get_running_loop()
+    stillness = Stillness(leader.api, "EVT_0")
+    stillness.end(loop.time())
+    for _ in range(4):
+        await asked_after_s(stillness)
+    loop.call_later(10, lambda: stillness.end(loop.time()))
+    assert await asked_after_s(stillness) == 13
+
+
+async def test_while_nobody_answers_it_is_asked_as_often_as_ever(leader: Leader) -> None:
+    leader.answers = False
+    stillness = Stillness(leader.api, "EVT_0")
+    stillness.end(asyncio.get_running_loop().time())
+    assert [await asked_after_s(stillness) for _ in range(3)] == [3, 3, 3]
