@@ -86,6 +86,8 @@ class WebSocketListener:
                 else:
                     self._refuse(Problem(INVALID_REQUEST, "Messages are text."))
                 await self.outflow.room()
+                # Thousands of messages may have been read at once: others have turns in between.
+                await asyncio.sleep(0)
         finally:
             self.close()
 

@@ -18,6 +18,7 @@ from proxy.adapters.http_server import HttpLimits
 from proxy.adapters.live_outflow import Outflow
 from proxy.adapters.live_websocket import WebSocketListener
 from tests.proxy.live_wallet import LiveWallet, Socket, run_live_wallet
+from tests.proxy.test_service import running
 
 pytestmark = pytest.mark.server
 
@@ -207,3 +208,21 @@ async def test_a_connection_that_answers_no_ping_is_ended(
         assert await client.hear() == (9, b"")
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await client.hear_message()
+
+
+async def test_a_flood_of_messages_lets_others_have_their_turns(wallet: LiveWallet) -> None:
+    """Much of it arrives at once, and all of that could be answered in one turn of the loop."""
+    messages, turns = 2_000, 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with wallet.socket() as client, running(count()):
+        for _ in range(messages):
+            await client.say(op="ping")
+        for _ in range(messages):
+            await client.hear()
+        assert turns >= messages
