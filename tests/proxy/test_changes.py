@@ -166,30 +166,31 @@ async def test_nobody_waits_for_those_who_claim_to_know_the_future(
     assert [each.terms.account_id for each in states] == [first, second]
 
 
-async def test_who_is_a_little_ahead_does_not_wait_for_who_is_far(world: World) -> None:
-    near, far, payer = accounts_in(world, 0, 3)
-    asked = asyncio.Event()
-
-    async def note(_: bytes) -> bytes:
-        asked.set()
-        await asyncio.Event().wait()  # the reader answers
-        return b""
-
+@pytest.mark.usefixtures("_small_questions")
+@pytest.mark.parametrize("is_same", [False, True])
+async def test_who_is_a_little_ahead_does_not_wait_for_who_is_far(
+    world: World,
+    is_same: bool,  # noqa: FBT001 # drawn
+) -> None:
+    """Be they many, or on the same account."""
+    near, payer, *far = accounts_in(world, 0, 2 + MANY)
     async with world.gateway() as gateway, world.reader(), world.writer():
-        opened = await submit(gateway, *map(opening, (near, far)), OpenAccount(payer, "USD", 9))
-        assert opened[-1] is not None
-        place = opened[-1].sequence + 1
-        await world.server.connect().serve(query_subject(0), note)
+        await submit(gateway, *map(opening, (near, *far)))
+        opened = await gateway.submit(OpenAccount(payer, "USD", 9), wait_ms=WAIT_MS)
+        assert opened is not None
         async with watches(world, gateway) as made:
-            watcher = Watcher()
-            made.watch(watcher, far, FAR)
-            made.watch(watcher, near, place)
-            await asked.wait()
+            watcher, others, first = Watcher(), Watcher(), Watcher()
+            for account_id in [near] if is_same else far:
+                made.watch(others, account_id, FAR)
+            made.watch(first, payer, None)
+            await first.until(bool)
+            made.watch(watcher, near, opened.sequence + 1)
             await submit(gateway, Transfer(payer, near, 1, "USD", "t"))
             await watcher.until(bool)
+            assert others.heard == []
     (state,) = watcher.heard
     assert isinstance(state, Standing)
-    assert (state.terms.account_id, state.sequence) == (near, place)
+    assert (state.terms.account_id, state.sequence) == (near, opened.sequence + 1)
 
 
 @pytest.mark.usefixtures("_small_questions")
