@@ -29,6 +29,9 @@ _QUERIES_MAX: Final = 4
 """Queries about what was missed that are out at a time to the readers of one partition. Where there
 is no reader they wait in vain: other partitions don't wait for them."""
 
+_MORE_QUERIES_MAX: Final = 32
+"""Queries that are out beside one for each partition, in the whole process."""
+
 
 class BrokerWatches:
     """Port `Watches` over a broker. One per proxy process."""
@@ -44,6 +47,8 @@ class BrokerWatches:
         self._subscriptions: dict[int, Subscription] = {}
         self._out: Counter[int] = Counter()
         """Queries that are out, by partition."""
+        self._more_out = 0
+        """Those of them that are not the only one of their partition."""
 
     async def run(self) -> None:
         """Hear, say and ask until cancelled."""
@@ -142,12 +147,17 @@ class BrokerWatches:
 
     def _asks(self, partition: int) -> Iterator[list[Ask]]:
         """What to ask now, query by query; the rest stays where it is, without a copy."""
-        while self._out[partition] < _QUERIES_MAX:
+        while self._may_query(partition):
             asks = self._watching.asks(partition, CHANGES_QUERY_ACCOUNTS_MAX)
             if not asks:
                 return
+            self._more_out += self._out[partition] > 0
             self._out[partition] += 1
             yield asks
+
+    def _may_query(self, partition: int) -> bool:
+        out = self._out[partition]
+        return out == 0 or (out < _QUERIES_MAX and self._more_out < _MORE_QUERIES_MAX)
 
     async def _ask(self, partition: int, asks: Sequence[Ask]) -> None:
         answer = None
@@ -159,6 +169,7 @@ class BrokerWatches:
             _log.warning("partition %s: what was missed is asked again: %s", partition, fault)
         finally:
             self._out[partition] -= 1
+            self._more_out -= self._out[partition] > 0
         told = self._watching.answered(partition, asks, answer)
         self._tell(told)
         self._go_on()

@@ -131,7 +131,7 @@ class Client:
 
 
 def asked(watching: Watching[Any]) -> list[Ask]:
-    """The next question."""
+    """What to ask next."""
     return watching.asks(0, 9)
 
 

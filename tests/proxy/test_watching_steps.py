@@ -246,7 +246,7 @@ def test_who_is_ahead_of_a_reader_that_lags_is_asked_for_when_it_gets_there() ->
     assert asked(watching) == [Ask("ann", 13, 13)]
 
 
-def test_a_question_holds_so_much_and_no_more_and_nobody_is_forgotten() -> None:
+def test_a_query_holds_so_much_and_no_more_and_nobody_is_forgotten() -> None:
     watching = watched()
     for account_id in ACCOUNTS:
         watching.subscribe("one", account_id, None)
