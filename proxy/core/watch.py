@@ -198,9 +198,11 @@ class Watch(Generic[L]):
         """It is answered, or nobody knows; what is still missing may be asked again."""
         self._is_asked = False
 
-    def refuse(self) -> Iterator[Told[L]]:
-        """There is no such account: nobody that waits can be told."""
-        refused, self._waiting = list(self._waiting), {}
+    def refuse(self, sequence: int) -> Iterator[Told[L]]:
+        """There is no such account at a sequence: who claims no later place can't be told."""
+        refused = [each for each, (told, _) in self._waiting.items() if (told or 0) <= sequence]
+        for each in refused:
+            del self._waiting[each]
         if refused:
             yield Told(refused, Refused(self.account_id, Missing.ACCOUNT))
 

@@ -251,7 +251,7 @@ class Watching(Generic[L]):
             if isinstance(answer, ChangesAnswer) and at < len(found):
                 changes = found[at]
                 if changes is None:
-                    told += watch.refuse()
+                    told += watch.refuse(answer.sequence)
                 else:
                     told += watch.answer(ask, changes, answer.sequence, answer.at_ms)
             channel.may_ask(watch)

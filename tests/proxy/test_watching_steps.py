@@ -274,6 +274,22 @@ def test_an_unknown_account_is_refused_and_forgotten() -> None:
     assert said.slots == b"", "its readers are told that nobody listens"
 
 
+def test_who_knows_of_an_account_that_was_opened_since_is_not_refused() -> None:
+    """By an answer from before it."""
+    watching = watched()
+    watching.subscribe("early", "ann", None)
+    list(watching.take(frame(10, 10)))
+    asks = asked(watching)
+    watching.subscribe("opener", "ann", 11)
+    told = watching.answered(0, asks, ChangesAnswer(0, 10, 1, [None]))
+    assert list(news_of(told)) == [(["early"], "refused", Missing.ACCOUNT)]
+    list(watching.take(frame(10, 11)))
+    asks = asked(watching)
+    assert asks == [Ask("ann", 11, 11)]
+    told = watching.answered(0, asks, stood(11))
+    assert list(news_of(told)) == [(["opener"], "stands", 11)]
+
+
 def test_frames_of_a_reader_that_does_not_know_the_newest_slots_do_not_count() -> None:
     watching = live()
     watching.subscribe("two", "bob", None)
