@@ -42,9 +42,9 @@ class Subscription:
 
     A lost connection is made again. Raises RefusedError if an account can't be watched, with the
     wallet's words, and NoAnswerError if it took longer than `timeout_s` until all accounts were
-    told of, from its beginning, a loss or an `add` on, or at once if nobody listens at the address
-    when it begins. Whoever iterates on after a fault goes on where it was, without an account that
-    was refused.
+    told of, from its beginning, a loss or the last `add` on, or at once if nobody listens at the
+    address when it begins. Whoever iterates on after a fault goes on where it was, without an
+    account that was refused.
 
     Only one task may iterate. Take the next news within 10 s: who does not is cut off and comes
     back, which loses nothing but may conflate. Waiting for news may be cancelled at any time.
@@ -70,7 +70,7 @@ class Subscription:
         self._asking = asyncio.Lock()
         """Held while accounts are asked for, so that each connection asks for all, once."""
         self._pace: Pace | None = None
-        """From the beginning, a loss or an `add` until all accounts were told of."""
+        """From the beginning, a loss or the last `add` until all accounts were told of."""
         self._limit: asyncio.Timeout | None = None
         """Of who waits for news just now."""
         self._has_connected = False
@@ -109,6 +109,8 @@ class Subscription:
         async with self._asking:
             added = self._accounts.add(account_ids, from_sequence)
             await self._say_if_connected(self._accounts.ask(added))
+            if added and self._websocket is not None:
+                self._pace = None  # who was asked for just now has the whole time
             self._keep_time()
 
     async def remove(self, *account_ids: str) -> None:
@@ -126,7 +128,8 @@ class Subscription:
 
     async def _connect(self) -> ClientWebSocketResponse:
         """Return a connection on which all accounts were asked for."""
-        self._pace = self._pace or Pace(self._timeout_s)
+        if self._pace is None or not self._pace.left_s:  # iterating had stopped meanwhile
+            self._pace = Pace(self._timeout_s)
         try:
             async with asyncio.timeout(min(CONNECT_S_MAX, self._pace.left_s)), self._asking:
                 websocket = await self._open()

@@ -78,9 +78,7 @@ class Ask(Struct, frozen=True):
     after_sequence: int | None
     """What changed since; None: only how it stands."""
     min_sequence: int
-    """The answer must reach so far."""
-    is_ahead: bool
-    """Somebody claims to know more than this proxy has seen; it may wait in vain."""
+    """The answer must reach so far; some reader does."""
 
 
 class _Place(NamedTuple):
@@ -111,8 +109,8 @@ class Watch(Generic[L]):
         """While somebody waits: behind this sequence frames bring every change."""
         self._recent: list[Change] = []
         """While somebody waits: what frames brought behind it."""
-        self._asked = [False, False]
-        """Whether something is asked just now: for those that are not ahead, for those that are."""
+        self._is_asked = False
+        """Just now."""
 
     @property
     def is_idle(self) -> bool:
@@ -170,41 +168,51 @@ class Watch(Generic[L]):
         if listeners:
             yield Told(listeners, Changed(present.terms, change))
 
-    def ask(self, seen: int, *, is_ahead: bool) -> Ask | None:
-        """What to ask now, if anything, for those that are ahead or for the others.
+    def ask(self, seen: int) -> Ask | None:
+        """What to ask now, if anything, for those that are not ahead; `settle` must follow.
 
-        `settle` must follow. Frames have covered the account up to `seen`.
+        Frames have covered the account up to `seen`.
         """
         least = self._covered_from
-        if least is None or self._asked[is_ahead]:
+        if least is None or self._is_asked:
             return None
         known = max(seen, least)
-        told = [place.told for place in self._waiting.values()]
-        told = [each for each in told if (each is not None and each > known) is is_ahead]
+        places = [place.told for place in self._waiting.values()]
+        told = [each for each in places if each is None or each <= known]
         if not told:
             return None
-        self._asked[is_ahead] = True
+        self._is_asked = True
         after = min((each for each in told if each is not None), default=None)
-        if is_ahead and after is not None:
-            least = after
-        return Ask(self.account_id, after, least, is_ahead)
+        return Ask(self.account_id, after, max(least, after or 0))
 
-    def settle(self, ask: Ask) -> None:
+    def ahead_of(self, seen: int) -> int | None:
+        """The least place of those that are ahead, unless something is asked: then look again."""
+        least = self._covered_from
+        if least is None or self._is_asked:
+            return None
+        known = max(seen, least)
+        places = [place.told for place in self._waiting.values()]
+        return min((each for each in places if each is not None and each > known), default=None)
+
+    def settle(self) -> None:
         """It is answered, or nobody knows; what is still missing may be asked again."""
-        self._asked[ask.is_ahead] = False
+        self._is_asked = False
 
-    def refuse(self, missing: Missing, *, beyond: int = -1) -> Iterator[Told[L]]:
-        """Listeners that wait can't be told: all, or new ones that claim to know more than is."""
-        refused = [
-            each
-            for each, place in self._waiting.items()
-            if beyond < 0
-            or (place.wants_standing and place.told is not None and place.told > beyond)
-        ]
+    def refuse(self, sequence: int) -> Iterator[Told[L]]:
+        """There is no such account at a sequence: who claims no later place can't be told."""
+        refused = [each for each, (told, _) in self._waiting.items() if (told or 0) <= sequence]
         for each in refused:
             del self._waiting[each]
         if refused:
-            yield Told(refused, Refused(self.account_id, missing))
+            yield Told(refused, Refused(self.account_id, Missing.ACCOUNT))
+
+    def refuse_claim(self, listener: L, seen: int) -> Iterator[Told[L]]:
+        """Refuse a new listener that has waited long enough for what it claims to know."""
+        place = self._waiting.get(listener)
+        if place is None or not place.wants_standing or place.told is None or place.told <= seen:
+            return
+        del self._waiting[listener]
+        yield Told([listener], Refused(self.account_id, Missing.SEQUENCE))
 
     def answer(
         self, ask: Ask, found: AccountChanges, sequence: int, at_ms: int

@@ -5,33 +5,39 @@ the partition wait until they have asked what was in it. Several readers push th
 seen is skipped. A frame says which `Listen` it covers; an account is covered by frames whose
 version is that of its slot or a later one.
 
+Anybody may claim to know what is still to come. Nothing is asked for who is ahead of the frames:
+it is told when they get there, and refused when they still don't after some heartbeats.
+
 Owns versions, gaps and what has to be asked; knows no broker, no connection and no clock.
 """
 
+from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Sequence
+from itertools import takewhile
 from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
 
 from contracts.changes import ChangeFrame, Listen, slots_to_bytes
 from contracts.partitioning import SlotMap, slot_of
-from contracts.queries import ChangesAnswer, Missing, NotFound
+from contracts.queries import ChangesAnswer, NotFound
 from proxy.core.watch import Ask, Told, Watch
 
 L = TypeVar("L", bound=Hashable)
 
 _NO_VERSION: Final = 0
 
+CLAIM_BEATS: Final = 3
+"""Heartbeats that who claims to know the future may wait: a reader may lag for a moment."""
+
 
 def sequence_asked_for(asks: Sequence[Ask]) -> int:
     """How far the answer to asks that are sent together must reach.
 
-    Where frames come from, readers are soon. Of those that are ahead the first to come is told
-    without waiting for one that may be far, and the others are asked for again.
+    Where frames come from, readers are soon.
     """
-    least = [ask.min_sequence for ask in asks]
-    return min(least) if asks[0].is_ahead else max(least)
+    return max(ask.min_sequence for ask in asks)
 
 
 class _Slot(Struct):
@@ -51,11 +57,18 @@ class _Channel(Generic[L]):
         """Up to here frames continued each other, once there is a version."""
         self.uncovered: dict[str, Watch[L]] = {}
         """Whose version no frame has covered yet."""
-        self.to_ask: dict[bool, OrderedDict[str, Watch[L]]] = {
-            False: OrderedDict(),
-            True: OrderedDict(),
-        }
-        """Who may have something to ask: about what readers know, and about what is ahead."""
+        self.to_ask: OrderedDict[str, Watch[L]] = OrderedDict()
+        """Who may have something to ask."""
+        self._ahead: list[tuple[int, str]] = []
+        """Accounts that may have something to ask when frames get to a place, in its order."""
+        self._ahead_at: dict[str, int] = {}
+        """The same by account."""
+        self.claims: dict[tuple[str, L], int] = {}
+        """New listeners with a place, by the beat at which they came. They may be ahead."""
+        self.beats = 0
+        """Heartbeats that readers have answered."""
+        self.is_heard = False
+        """Whether a frame counted since the last heartbeat."""
 
     def seen_of(self, watch: Watch[L]) -> int | None:
         """Up to where frames have covered an account."""
@@ -78,11 +91,39 @@ class _Channel(Generic[L]):
             self.version, self.seen = version, frame.tip_sequence
         else:
             self.seen = max(self.seen, frame.tip_sequence)
+        self._wake()
 
     def may_ask(self, watch: Watch[L]) -> None:
         """Let it be asked whatever it has to ask."""
-        for waiting in self.to_ask.values():
-            waiting[watch.account_id] = watch
+        self.to_ask[watch.account_id] = watch
+
+    def may_ask_at(self, place: int, watch: Watch[L]) -> None:
+        """Let it be asked when frames get to a place."""
+        account_id = watch.account_id
+        if place < self._ahead_at.get(account_id, place + 1):
+            self._forget_ahead(account_id)
+            self._ahead_at[account_id] = place
+            insort(self._ahead, (place, account_id))
+
+    def drop(self, watch: Watch[L]) -> None:
+        """Nobody listens to it any more."""
+        del self.watches[watch.account_id]
+        self.uncovered.pop(watch.account_id, None)
+        self.to_ask.pop(watch.account_id, None)
+        self._forget_ahead(watch.account_id)
+
+    def _forget_ahead(self, account_id: str) -> None:
+        place = self._ahead_at.pop(account_id, None)
+        if place is not None:
+            del self._ahead[bisect_left(self._ahead, (place, account_id))]
+
+    def _wake(self) -> None:
+        """Let those be asked for to whose place frames have come."""
+        count = bisect_right(self._ahead, self.seen, key=lambda each: each[0])
+        for _, account_id in self._ahead[:count]:
+            del self._ahead_at[account_id]
+            self.may_ask(self.watches[account_id])
+        del self._ahead[:count]
 
     def _cover_from(self, after_sequence: int, watch: Watch[L]) -> None:
         watch.cover(after_sequence, self.seen)
@@ -113,8 +154,16 @@ class Watching(Generic[L]):
         watch = channel.watches.get(account_id)
         if watch is None:
             watch = self._watch(channel, partition, account_id)
-        told = list(watch.add(listener, from_sequence, channel.seen_of(watch)))
-        channel.may_ask(watch)
+        seen = channel.seen_of(watch)
+        told = list(watch.add(listener, from_sequence, seen))
+        channel.claims.pop((account_id, listener), None)
+        if from_sequence is not None:
+            channel.claims[account_id, listener] = channel.beats
+        if from_sequence is not None and seen is not None and from_sequence > seen:
+            channel.may_ask_at(from_sequence, watch)
+            self._unsaid[partition] = None  # readers may be further, they answer with their tip
+        else:
+            channel.may_ask(watch)
         return told
 
     def unsubscribe(self, listener: L, account_id: str) -> None:
@@ -124,6 +173,7 @@ class Watching(Generic[L]):
         watch = channel.watches.get(account_id) if channel else None
         if channel is not None and watch is not None:
             watch.remove(listener)
+            channel.claims.pop((account_id, listener), None)
             self._drop_idle(channel, partition, watch)
 
     # --- what is said to readers ---
@@ -156,6 +206,7 @@ class Watching(Generic[L]):
             return
         if version < channel.version:
             return
+        channel.is_heard = True
         if version == channel.version and frame.tip_sequence <= channel.seen:
             return
         channel.cover(frame, version)
@@ -167,31 +218,28 @@ class Watching(Generic[L]):
 
     # --- what has to be asked ---
 
-    def asks(self, partition: int, most: int, *, are_ahead: bool) -> list[Ask]:
-        """What to ask the readers of a partition together; `answered` must follow.
-
-        Take those that are ahead first: who is not any more is asked for with the others.
-        """
+    def asks(self, partition: int, most: int) -> list[Ask]:
+        """What to ask the readers of a partition together; `answered` must follow."""
         found: list[Ask] = []
         channel = self._channels.get(partition)
-        while channel is not None and channel.to_ask[are_ahead] and len(found) < most:
-            account_id, watch = channel.to_ask[are_ahead].popitem(last=False)
-            ask = watch.ask(channel.seen, is_ahead=are_ahead)
+        while channel is not None and channel.to_ask and len(found) < most:
+            _, watch = channel.to_ask.popitem(last=False)
+            ask = watch.ask(channel.seen)
             if ask is not None:
                 found.append(ask)
-            elif are_ahead:
-                channel.to_ask[False][account_id] = watch
+            elif (place := watch.ahead_of(channel.seen)) is not None:
+                channel.may_ask_at(place, watch)
         return found
 
     def to_be_asked(self) -> list[int]:
         """Partitions for which `asks` may give something."""
         channels = self._channels.items()
-        return [each for each, channel in channels if any(channel.to_ask.values())]
+        return [each for each, channel in channels if channel.to_ask]
 
     def answered(
         self, partition: int, asks: Sequence[Ask], answer: ChangesAnswer | NotFound | None
     ) -> list[Told[L]]:
-        """What came of asks that were sent together; None: nothing, and they may be asked again."""
+        """What came of asks that were sent together; what was not answered may be asked again."""
         told: list[Told[L]] = []
         found = answer.accounts if isinstance(answer, ChangesAnswer) else []
         for at, ask in enumerate(asks):
@@ -199,18 +247,44 @@ class Watching(Generic[L]):
             watch = channel.watches.get(ask.account_id) if channel else None
             if channel is None or watch is None:
                 continue
-            watch.settle(ask)
+            watch.settle()
             if isinstance(answer, ChangesAnswer) and at < len(found):
                 changes = found[at]
                 if changes is None:
-                    told += watch.refuse(Missing.ACCOUNT)
+                    told += watch.refuse(answer.sequence)
                 else:
                     told += watch.answer(ask, changes, answer.sequence, answer.at_ms)
-            elif isinstance(answer, NotFound) and ask.is_ahead:
-                told += watch.refuse(Missing.SEQUENCE, beyond=answer.sequence)
             channel.may_ask(watch)
             self._drop_idle(channel, partition, watch)
         return told
+
+    # --- what is claimed ---
+
+    def beat(self) -> list[Told[L]]:
+        """A heartbeat begins: refuse claims that did not come true while readers answered some."""
+        told: list[Told[L]] = []
+        for partition, channel in list(self._channels.items()):
+            if channel.is_heard:
+                channel.is_heard = False
+                channel.beats += 1
+                told += self._refuse_claims(partition, channel)
+        return told
+
+    def _refuse_claims(self, partition: int, channel: _Channel[L]) -> Iterator[Told[L]]:
+        until = channel.beats - CLAIM_BEATS
+        old = list(takewhile(lambda each: each[1] <= until, channel.claims.items()))
+        for claim, _ in old:
+            del channel.claims[claim]
+            account_id, listener = claim
+            watch = channel.watches.get(account_id)
+            if watch is None:
+                continue
+            seen = channel.seen_of(watch)
+            if seen is None:
+                channel.claims[claim] = channel.beats  # frames that don't cover it say nothing
+            else:
+                yield from watch.refuse_claim(listener, seen)
+                self._drop_idle(channel, partition, watch)
 
     # --- watches come and go ---
 
@@ -234,10 +308,7 @@ class Watching(Generic[L]):
     def _drop_idle(self, channel: _Channel[L], partition: int, watch: Watch[L]) -> None:
         if not watch.is_idle or channel.watches.get(watch.account_id) is not watch:
             return
-        del channel.watches[watch.account_id]
-        channel.uncovered.pop(watch.account_id, None)
-        for waiting in channel.to_ask.values():
-            waiting.pop(watch.account_id, None)
+        channel.drop(watch)
         slot = channel.slots[watch.slot]
         slot.watches -= 1
         if not slot.watches:

@@ -25,10 +25,12 @@ WATCHES_MAX: Final = 100_000
 _SAID_AGAIN_S: Final = 0.02
 """Slots that come within this time are said together: ten thousand clients may come at once."""
 
-_QUESTIONS_MAX: Final = 4
-"""Questions about what was missed that are out at a time, to the readers of one partition, and as
-many again for those that are ahead. These may wait in vain, as may all of a partition that has no
-reader: others wait for neither."""
+_QUERIES_MAX: Final = 4
+"""Queries about what was missed that are out at a time to the readers of one partition. Where there
+is no reader they wait in vain: other partitions don't wait for them."""
+
+_MORE_QUERIES_MAX: Final = 32
+"""Queries that are out beside one for each partition, in the whole process."""
 
 
 class BrokerWatches:
@@ -43,8 +45,10 @@ class BrokerWatches:
         self._watches = 0
         self._to_say, self._to_ask = asyncio.Event(), asyncio.Event()
         self._subscriptions: dict[int, Subscription] = {}
-        self._out: Counter[tuple[int, bool]] = Counter()
-        """Questions that are out, by partition and whether they are ahead."""
+        self._out: Counter[int] = Counter()
+        """Queries that are out, by partition."""
+        self._more_out = 0
+        """Those of them that are not the only one of their partition."""
 
     async def run(self) -> None:
         """Hear, say and ask until cancelled."""
@@ -109,6 +113,8 @@ class BrokerWatches:
         """Whatever was lost, in either direction, is noticed by this."""
         while True:
             await asyncio.sleep(LISTEN_EVERY_MS / 1_000)  # noqa: TID251  # a heartbeat
+            self._tell(self._watching.beat())
+            self._go_on()
             for partition in self._watching.partitions:
                 await self._say(partition, LISTEN.encode(self._watching.listen(partition)))
 
@@ -136,19 +142,22 @@ class BrokerWatches:
             await self._to_ask.wait()
             self._to_ask.clear()
             for partition in self._watching.to_be_asked():
-                for are_ahead in (True, False):
-                    for asks in self._asks(partition, are_ahead=are_ahead):
-                        tasks.create_task(self._ask(partition, asks))
+                for asks in self._asks(partition):
+                    tasks.create_task(self._ask(partition, asks))
 
-    def _asks(self, partition: int, *, are_ahead: bool) -> Iterator[list[Ask]]:
-        """What to ask now, question by question; the rest stays where it is, without a copy."""
-        kind = partition, are_ahead
-        while self._out[kind] < _QUESTIONS_MAX:
-            asks = self._watching.asks(partition, CHANGES_QUERY_ACCOUNTS_MAX, are_ahead=are_ahead)
+    def _asks(self, partition: int) -> Iterator[list[Ask]]:
+        """What to ask now, query by query; the rest stays where it is, without a copy."""
+        while self._may_query(partition):
+            asks = self._watching.asks(partition, CHANGES_QUERY_ACCOUNTS_MAX)
             if not asks:
                 return
-            self._out[kind] += 1
+            self._more_out += self._out[partition] > 0
+            self._out[partition] += 1
             yield asks
+
+    def _may_query(self, partition: int) -> bool:
+        out = self._out[partition]
+        return out == 0 or (out < _QUERIES_MAX and self._more_out < _MORE_QUERIES_MAX)
 
     async def _ask(self, partition: int, asks: Sequence[Ask]) -> None:
         answer = None
@@ -159,7 +168,8 @@ class BrokerWatches:
         except NoAnswer as fault:
             _log.warning("partition %s: what was missed is asked again: %s", partition, fault)
         finally:
-            self._out[partition, asks[0].is_ahead] -= 1
+            self._out[partition] -= 1
+            self._more_out -= self._out[partition] > 0
         told = self._watching.answered(partition, asks, answer)
         self._tell(told)
         self._go_on()

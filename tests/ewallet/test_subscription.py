@@ -210,7 +210,7 @@ async def test_a_place_in_the_future_is_refused(
     wallet: LiveWallet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a restore from a backup."""
-    monkeypatch.setattr("reader.service.answering.QUERY_WAIT_S", 0.1)
+    monkeypatch.setattr("proxy.service.changes.LISTEN_EVERY_MS", 50)
     async with (
         WalletClient(wallet.url, timeout_s=30) as client,
         client.subscribe("ann", from_sequence={"ann": 1_000_000}) as live,

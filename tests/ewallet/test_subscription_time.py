@@ -8,6 +8,7 @@ from contextlib import suppress
 from itertools import count
 
 import pytest
+from aiohttp import WSMsgType
 
 from ewallet import subscription
 from ewallet.client import WalletClient
@@ -136,6 +137,67 @@ async def test_an_added_account_must_be_told_of_in_time_too(server: Server) -> N
         await live.add("bob")
         with pytest.raises(NoAnswerError, match="did not tell of every account"):
             await waiting
+
+
+async def test_who_adds_accounts_all_the_time_is_not_given_up(server: Server) -> None:
+    """Each is told of soon after, so at every moment one has still to be."""
+    timeout_s = 0.5
+    clock = asyncio.get_running_loop().time
+
+    async def tell_of_the_one_before(socket: Socket) -> None:
+        await socket.asked()
+        await socket.state(1)
+        asked = [(await socket.asked())["accounts"][0]]
+        while (message := await socket.websocket.receive()).type is WSMsgType.TEXT:
+            asked += message.json()["accounts"]
+            await socket.state(1, account_id=asked[-2])
+
+    server.script = [tell_of_the_one_before]
+    async with (
+        asyncio.timeout(DEADLINE_S),
+        WalletClient(server.url, timeout_s=timeout_s) as client,
+        watch(server, client) as live,
+    ):
+        await anext(live)
+        end_s = clock() + 2 * timeout_s
+        await live.add("a0")
+        for number in count(1):
+            await live.add(f"a{number}")
+            assert (await anext(live)).account_id == f"a{number - 1}"
+            if clock() > end_s:
+                break
+    assert server.losses == []
+
+
+async def test_who_iterates_on_after_a_long_time_has_the_whole_time_again(server: Server) -> None:
+    """It had stopped between two tries."""
+    timeout_s = 1.0
+    is_lost, is_later = asyncio.Event(), asyncio.Event()
+
+    async def leave(socket: Socket) -> None:
+        await socket.asked()
+        await socket.state(1)
+
+    async def go_on(socket: Socket) -> None:
+        await socket.asked()
+        await socket.change(2, "1.00")
+        await socket.stay()
+
+    server.script = [leave, go_on]
+    async with (
+        asyncio.timeout(DEADLINE_S),
+        WalletClient(server.url, timeout_s=timeout_s) as client,
+        client.subscribe("ann", on_loss=lambda _: is_lost.set()) as live,
+    ):
+        await anext(live)
+        waiting = asyncio.create_task(take_one(live))
+        await is_lost.wait()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        asyncio.get_running_loop().call_later(timeout_s, is_later.set)
+        await is_later.wait()
+        assert (await anext(live)).sequence == 2
 
 
 async def test_nothing_is_awaited_of_a_removed_account(server: Server) -> None:

@@ -65,11 +65,11 @@ async def world(tmp_path: Path) -> World:
 
 FAR = 2**53
 MANY = 20
-"""More than are asked at a time, where each has a question of its own."""
+"""More than are asked at a time, where each has a query of its own."""
 
 
 @pytest.fixture
-def _small_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.service.changes.CHANGES_QUERY_ACCOUNTS_MAX", 1)
 
 
@@ -113,7 +113,7 @@ async def test_a_proxy_hears_only_partitions_that_are_watched(world: World) -> N
     assert pushed == [near], "of a listened partition, only what is watched"
 
 
-async def test_more_accounts_than_fit_into_one_question(world: World) -> None:
+async def test_more_accounts_than_fit_into_one_query(world: World) -> None:
     """Also when all of them missed something."""
     number = 2 * CHANGES_QUERY_ACCOUNTS_MAX + 44
     ids = [f"a{each}" for each in range(number)]
@@ -143,7 +143,7 @@ async def test_more_accounts_than_fit_into_one_question(world: World) -> None:
     )
 
 
-@pytest.mark.usefixtures("_small_questions")
+@pytest.mark.usefixtures("_small_queries")
 @pytest.mark.parametrize("partition", [0, 1])
 async def test_nobody_waits_for_those_who_claim_to_know_the_future(
     world: World, partition: int
@@ -166,33 +166,34 @@ async def test_nobody_waits_for_those_who_claim_to_know_the_future(
     assert [each.terms.account_id for each in states] == [first, second]
 
 
-async def test_who_is_a_little_ahead_does_not_wait_for_who_is_far(world: World) -> None:
-    near, far, payer = accounts_in(world, 0, 3)
-    asked = asyncio.Event()
-
-    async def note(_: bytes) -> bytes:
-        asked.set()
-        await asyncio.Event().wait()  # the reader answers
-        return b""
-
+@pytest.mark.usefixtures("_small_queries")
+@pytest.mark.parametrize("is_same", [False, True])
+async def test_who_is_a_little_ahead_does_not_wait_for_who_is_far(
+    world: World,
+    is_same: bool,  # noqa: FBT001 # drawn
+) -> None:
+    """Be they many, or on the same account."""
+    near, payer, *far = accounts_in(world, 0, 2 + MANY)
     async with world.gateway() as gateway, world.reader(), world.writer():
-        opened = await submit(gateway, *map(opening, (near, far)), OpenAccount(payer, "USD", 9))
-        assert opened[-1] is not None
-        place = opened[-1].sequence + 1
-        await world.server.connect().serve(query_subject(0), note)
+        await submit(gateway, *map(opening, (near, *far)))
+        opened = await gateway.submit(OpenAccount(payer, "USD", 9), wait_ms=WAIT_MS)
+        assert opened is not None
         async with watches(world, gateway) as made:
-            watcher = Watcher()
-            made.watch(watcher, far, FAR)
-            made.watch(watcher, near, place)
-            await asked.wait()
+            watcher, others, first = Watcher(), Watcher(), Watcher()
+            for account_id in [near] if is_same else far:
+                made.watch(others, account_id, FAR)
+            made.watch(first, payer, None)
+            await first.until(bool)
+            made.watch(watcher, near, opened.sequence + 1)
             await submit(gateway, Transfer(payer, near, 1, "USD", "t"))
             await watcher.until(bool)
+            assert others.heard == []
     (state,) = watcher.heard
     assert isinstance(state, Standing)
-    assert (state.terms.account_id, state.sequence) == (near, place)
+    assert (state.terms.account_id, state.sequence) == (near, opened.sequence + 1)
 
 
-@pytest.mark.usefixtures("_small_questions")
+@pytest.mark.usefixtures("_small_queries")
 async def test_a_partition_without_a_reader_holds_up_no_other(world: World) -> None:
     """It was there a moment ago, so the proxy has a lot to ask it."""
     reader = world.server.connect()
@@ -210,6 +211,37 @@ async def test_a_partition_without_a_reader_holds_up_no_other(world: World) -> N
         await watcher.until(lambda told: len(told) >= 2)
     states = [each for each in watcher.heard if isinstance(each, Standing)]
     assert [each.terms.account_id for each in states] == [first, second]
+
+
+@pytest.mark.usefixtures("_small_queries")
+async def test_the_queries_of_a_process_are_bounded(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside one for each partition, which none must wait for."""
+    monkeypatch.setattr("proxy.service.changes._MORE_QUERIES_MAX", 1)
+    out, most = set[str](), 0
+
+    async def answer(data: bytes) -> bytes:
+        nonlocal most
+        query = decode_query(data)
+        assert isinstance(query, ChangesQuery)
+        (mark,) = query.marks
+        out.add(mark.account_id)
+        most = max(most, len(out))
+        await asyncio.sleep(0.1)  # virtual: meanwhile everything comes that is out
+        out.discard(mark.account_id)
+        return await standing_at_1(data)
+
+    reader = world.server.connect()
+    for partition in (0, 1):
+        await reader.subscribe(listen_subject(partition), covering(world, partition))
+        await reader.serve(query_subject(partition), answer, queue=READER_QUEUE)
+    async with world.gateway() as gateway, watches(world, gateway) as made:
+        watcher = Watcher()
+        for account_id in (*accounts_in(world, 0, MANY), *accounts_in(world, 1, MANY)):
+            made.watch(watcher, account_id, None)
+        await watcher.until(lambda told: len(told) == 2 * MANY)
+    assert most == 3
 
 
 def covering(world: World, partition: int) -> Callable[[bytes], None]:

@@ -185,7 +185,7 @@ async def test_what_is_wrong_is_said_and_the_connection_goes_on(wallet: LiveWall
 
 
 async def test_the_future_is_refused(wallet: LiveWallet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reader.service.answering.QUERY_WAIT_S", 0.1)
+    monkeypatch.setattr("proxy.service.changes.LISTEN_EVERY_MS", 50)
     async with wallet.socket() as client:
         error = await client.subscribe("ann", 1_000_000)
         assert (error["code"], error["account_id"]) == ("sequence_not_reached", "ann")

@@ -14,7 +14,7 @@ from contracts.changes import Change, ChangeFrame, Direction, Listen
 from contracts.partitioning import SlotMap
 from contracts.queries import AccountChanges, ChangesAnswer, Missing, NotFound
 from proxy.core.watch import Ask, Changed, Refused, Standing, Told
-from proxy.core.watching import Watching, sequence_asked_for
+from proxy.core.watching import CLAIM_BEATS, Watching, sequence_asked_for
 from reader.core.listening import Listening, joined
 
 ACCOUNTS = ("ann", "bob", "cho", "dan")
@@ -126,12 +126,13 @@ class Client:
         assert self.is_refused or self.place is not None
         if not self.is_refused:
             assert self.place is not None
+            assert self.place <= self.ledger.tip, "what it claims to know never came"
             assert not self.ledger.of(self.account_id, self.place, self.ledger.tip)
 
 
 def asked(watching: Watching[Any]) -> list[Ask]:
-    """The next question."""
-    return watching.asks(0, 9, are_ahead=True) or watching.asks(0, 9, are_ahead=False)
+    """What to ask next."""
+    return watching.asks(0, 9)
 
 
 class Stage:
@@ -159,6 +160,7 @@ class Stage:
             (self.hear, 6),
             (self.ask, 5),
             (self.answer, 5),
+            (self.beat, 2),
             (self.subscribe, 2),
             (self.unsubscribe, 1),
             (self.restart_reader, 0.3),
@@ -170,7 +172,8 @@ class Stage:
 
     def come_to_rest(self) -> None:
         """Nothing more is lost: the readers catch up, and heartbeats go on."""
-        for _ in range(6):
+        for _ in range(2 * CLAIM_BEATS):
+            self.beat()
             for reader in self.readers:
                 self.frames += reader.go_on(self.ledger.tip)
                 for partition in self.watching.partitions:
@@ -218,8 +221,7 @@ class Stage:
 
     def ask(self) -> None:
         most = self.chance.choice((1, 2, 9))
-        are_ahead = self.chance.random() < 0.5
-        if asks := self.watching.asks(0, most, are_ahead=are_ahead):
+        if asks := self.watching.asks(0, most):
             self.asked.append(asks)
 
     def answer(self, lost: float = 0.2) -> None:
@@ -227,7 +229,7 @@ class Stage:
             return
         asks = self.asked.pop(self.chance.randrange(len(self.asked)))
         reader = self.chance.choice(self.readers)
-        if not asks[0].is_ahead:
+        if self.chance.random() < 0.8:
             self.frames += reader.go_on(sequence_asked_for(asks) - reader.tip)
         answer: ChangesAnswer | NotFound | None = self.ledger.answer(asks, reader.tip)
         if self.chance.random() < lost:
@@ -235,6 +237,9 @@ class Stage:
         elif isinstance(answer, ChangesAnswer) and self.chance.random() < lost:
             answer = ChangesAnswer(0, answer.sequence, answer.at_ms, answer.accounts[:1])
         self.tell(self.watching.answered(0, asks, answer))
+
+    def beat(self) -> None:
+        self.tell(self.watching.beat())
 
     def subscribe(self) -> None:
         account_id = self.chance.choice((*ACCOUNTS, *ACCOUNTS, "nobody"))

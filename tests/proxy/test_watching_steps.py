@@ -8,9 +8,9 @@ import pytest
 
 from contracts.changes import Change, ChangeFrame, Direction
 from contracts.partitioning import SlotMap
-from contracts.queries import AccountChanges, ChangesAnswer, Missing, NotFound
+from contracts.queries import AccountChanges, ChangesAnswer, Missing
 from proxy.core.watch import RECENT_MAX, Ask, Changed, Refused, Standing, Told
-from proxy.core.watching import Watching, sequence_asked_for
+from proxy.core.watching import CLAIM_BEATS, Watching
 from tests.proxy.test_watching import ACCOUNTS, asked
 
 
@@ -50,7 +50,7 @@ def live(listener: str = "one") -> Watching[str]:
     assert watching.subscribe(listener, "ann", None) == []
     assert list(watching.take(frame(10, 10))) == []
     asks = asked(watching)
-    assert asks == [Ask("ann", None, 10, is_ahead=False)]
+    assert asks == [Ask("ann", None, 10)]
     told = list(news_of(watching.answered(0, asks, stood(10))))
     assert told == [([listener], "stands", 10)]
     return watching
@@ -91,7 +91,7 @@ def test_a_gap_is_asked_for_and_what_came_meanwhile_follows() -> None:
     assert list(watching.take(frame(20, 22, change(21)))) == []
     assert list(watching.take(frame(22, 23, change(23)))) == []
     asks = asked(watching)
-    assert asks == [Ask("ann", 10, 20, is_ahead=False)]
+    assert asks == [Ask("ann", 10, 20)]
     found = AccountChanges("USD", 0, 5, 0, 10, [change(15), change(21)])
     answer = ChangesAnswer(0, 22, 1, [found])
     assert list(news_of(watching.answered(0, asks, answer))) == [
@@ -105,7 +105,7 @@ def test_an_empty_frame_shows_what_was_lost_before_it() -> None:
     """As each heartbeat brings one."""
     watching = live()
     assert list(watching.take(frame(20, 20))) == []
-    assert asked(watching) == [Ask("ann", 10, 20, is_ahead=False)]
+    assert asked(watching) == [Ask("ann", 10, 20)]
 
 
 def test_who_missed_too_much_is_told_so() -> None:
@@ -122,7 +122,7 @@ def test_who_comes_back_is_told_what_it_missed_and_then_how_the_account_stands()
     watching = live()
     assert watching.subscribe("two", "ann", 4) == []
     asks = asked(watching)
-    assert asks == [Ask("ann", 4, 10, is_ahead=False)]
+    assert asks == [Ask("ann", 4, 10)]
     told = list(news_of(watching.take(frame(10, 12, change(12)))))
     assert told == [(["one"], "change", 12)], "nobody waits for another's past"
     found = AccountChanges("USD", 0, 5, 0, 4, [change(7)])
@@ -134,76 +134,131 @@ def test_who_comes_back_is_told_what_it_missed_and_then_how_the_account_stands()
     ]
 
 
+def beats(watching: Watching[str], count: int) -> list[tuple[list[str], str, int]]:
+    """What is told at so many heartbeats. A reader that is at 10 answers each."""
+    told: list[Told[str]] = []
+    for _ in range(count):
+        assert list(watching.take(frame(10, 10, version=9))) == []
+        told += watching.beat()
+    return list(news_of(told))
+
+
 def test_who_claims_to_know_the_future_is_refused_unless_it_comes() -> None:
     watching = live()
+    watching.listens()
     watching.subscribe("two", "ann", 99)
-    asks = asked(watching)
-    assert asks == [Ask("ann", 99, 99, is_ahead=True)]
-    told = watching.answered(0, asks, NotFound(0, 10, Missing.SEQUENCE))
-    assert list(news_of(told)) == [(["two"], "refused", Missing.SEQUENCE)]
-    told = list(watching.take(frame(10, 11, change(11))))
+    assert watching.has_to_say(), "readers are asked at once how far they are"
+    assert asked(watching) == []
+    assert beats(watching, CLAIM_BEATS - 1) == []
+    assert beats(watching, 1) == [(["two"], "refused", Missing.SEQUENCE)]
+    told = list(watching.take(frame(10, 11, change(11), version=9)))
     assert list(news_of(told)) == [(["one"], "change", 11)], "the others watch on"
 
 
-@pytest.mark.parametrize("place", [None, 10, 4])
+def test_nobody_is_refused_while_no_reader_says_how_far_it_is() -> None:
+    watching = live()
+    watching.subscribe("two", "ann", 99)
+    assert [told for _ in range(9) for told in watching.beat()] == []
+
+
+def test_nobody_is_refused_before_frames_cover_the_account() -> None:
+    watching = live()
+    watching.subscribe("two", "bob", 99)
+    for _ in range(2 * CLAIM_BEATS):
+        list(watching.take(frame(10, 10)))
+        assert watching.beat() == []
+    assert beats(watching, CLAIM_BEATS) == [(["two"], "refused", Missing.SEQUENCE)]
+
+
+def test_each_may_wait_for_what_it_claims_to_know_as_long() -> None:
+    """Nobody is refused because another one was, nor for what it claimed before."""
+    watching = live()
+    for listener in ("far", "again"):
+        watching.subscribe(listener, "ann", 99)
+    assert beats(watching, CLAIM_BEATS - 1) == []
+    watching.unsubscribe("again", "ann")
+    for listener in ("near", "again"):
+        watching.subscribe(listener, "ann", 11)
+    assert beats(watching, 1) == [(["far"], "refused", Missing.SEQUENCE)]
+    list(watching.take(frame(10, 11, version=9)))
+    asks = asked(watching)
+    assert asks == [Ask("ann", 11, 11)]
+    told = list(news_of(watching.answered(0, asks, stood(11))))
+    assert told == [(["near", "again"], "stands", 11)]
+
+
+@pytest.mark.parametrize("place", [None, 10, 4, 11])
 def test_nobody_waits_for_who_is_ahead_on_the_same_account(place: int | None) -> None:
-    """Whether the others come first, at the same time or while its question is out."""
+    """Whether it comes first, or before or after frames cover the account."""
     for turn in range(3):
         watching = watched()
-        watching.subscribe("far", "ann", 99)
         if turn == 0:
             watching.subscribe("other", "ann", place)
-        list(watching.take(frame(10, 10)))
+        watching.subscribe("far", "ann", 2**53)
         if turn == 1:
             watching.subscribe("other", "ann", place)
-        (ahead,) = watching.asks(0, 9, are_ahead=True)
-        assert ahead == Ask("ann", 99, 99, is_ahead=True)
+        list(watching.take(frame(10, 10)))
         if turn == 2:
+            assert asked(watching) == []
             watching.subscribe("other", "ann", place)
-        asks = watching.asks(0, 9, are_ahead=False)
-        assert asks == [Ask("ann", place, 10, is_ahead=False)]
-        found = AccountChanges("USD", 0, 5, 0, 10 if place is None else place, [])
-        told = list(news_of(watching.answered(0, asks, ChangesAnswer(0, 10, 1, [found]))))
-        assert told == [(["other"], "stands", 10)]
-        told = list(news_of(watching.answered(0, [ahead], NotFound(0, 10, Missing.SEQUENCE))))
-        assert told == [(["far"], "refused", Missing.SEQUENCE)]
+        tip = 10
+        if place == 11:
+            assert asked(watching) == []
+            list(watching.take(frame(10, 11)))
+            tip = 11
+        asks = asked(watching)
+        assert asks == [Ask("ann", place, 11 if place == 11 else 10)]
+        found = AccountChanges("USD", 0, 5, 0, place or tip, [])
+        told = list(news_of(watching.answered(0, asks, ChangesAnswer(0, tip, 1, [found]))))
+        assert told == [(["other"], "stands", tip)]
+        assert asked(watching) == []
 
 
-def test_who_is_not_ahead_any_more_is_asked_for_like_the_others() -> None:
-    watching = live()
-    watching.subscribe("two", "ann", 12)
-    list(watching.take(frame(10, 13, change(13))))
-    assert watching.asks(0, 9, are_ahead=True) == []
-    assert watching.asks(0, 9, are_ahead=False) == [Ask("ann", 12, 10, is_ahead=False)]
-
-
-def test_who_is_a_little_ahead_does_not_wait_for_who_is_far() -> None:
-    """Though both are asked for together."""
+def test_who_is_a_little_ahead_is_asked_for_when_frames_get_there() -> None:
+    """Not before, and of an account the nearest first."""
     watching = watched()
-    watching.subscribe("far", "ann", 2**53)
-    watching.subscribe("near", "bob", 11)
+    for place in (13, 12, 2**53):
+        watching.subscribe(f"at {place}", "ann", place)
+    watching.subscribe("far", "bob", 2**53)
     list(watching.take(frame(10, 10, version=2)))
-    asks = watching.asks(0, 9, are_ahead=True)
-    assert sequence_asked_for(asks) == 11
-    far, near = (AccountChanges("USD", 0, 5, 0, 11, []) for _ in range(2))
-    told = watching.answered(0, asks, ChangesAnswer(0, 11, 1, [far, near]))
-    assert list(news_of(told)) == [(["near"], "stands", 11)]
-    assert [ask.account_id for ask in watching.asks(0, 9, are_ahead=True)] == ["ann"]
+    assert asked(watching) == []
+    list(watching.take(frame(10, 11, version=2)))
+    assert watching.to_be_asked() == []
+    for place in (12, 13):
+        list(watching.take(frame(place - 1, place, version=2)))
+        asks = asked(watching)
+        assert asks == [Ask("ann", place, place)]
+        told = list(news_of(watching.answered(0, asks, stood(place))))
+        assert told == [([f"at {place}"], "stands", place)]
+        assert asked(watching) == []
 
 
-def test_a_question_holds_so_much_and_no_more_and_nobody_is_forgotten() -> None:
+def test_who_is_ahead_of_a_reader_that_lags_is_asked_for_when_it_gets_there() -> None:
+    """Frames of another reader had got there, but those of this one count from now on."""
+    watching = live()
+    watching.subscribe("far", "ann", 2**53)
+    list(watching.take(frame(10, 14)))
+    watching.subscribe("two", "ann", 13)
+    watching.subscribe("three", "bob", None)
+    list(watching.take(frame(11, 12, version=2)))
+    assert asked(watching) == [Ask("bob", None, 11)]
+    list(watching.take(frame(12, 13, version=2)))
+    assert asked(watching) == [Ask("ann", 13, 13)]
+
+
+def test_a_query_holds_so_much_and_no_more_and_nobody_is_forgotten() -> None:
     watching = watched()
     for account_id in ACCOUNTS:
         watching.subscribe("one", account_id, None)
     list(watching.take(frame(10, 10, version=len(ACCOUNTS))))
-    asks = [watching.asks(0, 3, are_ahead=False) for _ in range(3)]
+    asks = [watching.asks(0, 3) for _ in range(3)]
     assert [[ask.account_id for ask in each] for each in asks] == [
         ["ann", "bob", "cho"],
         ["dan"],
         [],
     ]
     watching.answered(0, asks[0], None)
-    again = watching.asks(0, 9, are_ahead=False)
+    again = watching.asks(0, 9)
     assert [ask.account_id for ask in again] == ["ann", "bob", "cho"], "and dan is asked already"
 
 
@@ -219,12 +274,28 @@ def test_an_unknown_account_is_refused_and_forgotten() -> None:
     assert said.slots == b"", "its readers are told that nobody listens"
 
 
+def test_who_knows_of_an_account_that_was_opened_since_is_not_refused() -> None:
+    """By an answer from before it."""
+    watching = watched()
+    watching.subscribe("early", "ann", None)
+    list(watching.take(frame(10, 10)))
+    asks = asked(watching)
+    watching.subscribe("opener", "ann", 11)
+    told = watching.answered(0, asks, ChangesAnswer(0, 10, 1, [None]))
+    assert list(news_of(told)) == [(["early"], "refused", Missing.ACCOUNT)]
+    list(watching.take(frame(10, 11)))
+    asks = asked(watching)
+    assert asks == [Ask("ann", 11, 11)]
+    told = watching.answered(0, asks, stood(11))
+    assert list(news_of(told)) == [(["opener"], "stands", 11)]
+
+
 def test_frames_of_a_reader_that_does_not_know_the_newest_slots_do_not_count() -> None:
     watching = live()
     watching.subscribe("two", "bob", None)
     assert asked(watching) == []
     list(watching.take(frame(10, 10, version=2)))
-    assert asked(watching) == [Ask("bob", None, 10, is_ahead=False)]
+    assert asked(watching) == [Ask("bob", None, 10)]
     assert list(watching.take(frame(10, 12, change(12)))) == [], "it may lack changes of bob"
     told = news_of(watching.take(frame(10, 12, change(12), version=2)))
     assert list(told) == [(["one"], "change", 12)]
