@@ -20,10 +20,10 @@ class Leader:
         self.answers = True
 
     async def api(
-        self, _verb: str, _body: dict[str, Any] | None = None, *, timeout_s: float = 1.0
+        self, verb: str, body: dict[str, Any] | None = None, *, timeout_s: float = 1.0
     ) -> dict[str, Any]:
         if not self.answers:
-            raise NoResponse(f"no answer within {timeout_s} s")
+            raise NoResponse(f"no answer to {verb} {body} within {timeout_s} s")
         return NOTHING
 
 
