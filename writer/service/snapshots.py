@@ -10,7 +10,6 @@ snapshot never runs ahead of its journal. Making and storing it takes seconds, b
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from math import inf
 from time import perf_counter  # noqa: TID251  # tells how long things took; nothing is decided by it
@@ -162,15 +161,16 @@ class Snapshots(Generic[R]):
     async def _read(self, sequence: int) -> list[bytes]:
         """All blocks, every bit of them as it was made. The seal is made beside the reading."""
         seal, blocks, loop = Seal(), list[bytes](), asyncio.get_running_loop()
-        in_order = ThreadPoolExecutor(1)
-        try:
-            async with aclosing(self._broker.snapshot(self._party, sequence)) as stored:
-                async for block in stored:
-                    loop.run_in_executor(in_order, seal.add, block)
-                    blocks.append(block)
-            await loop.run_in_executor(in_order, seal.check)
-        finally:  # who was cancelled, or met a fault, waits for no block
-            in_order.shutdown(wait=False, cancel_futures=True)
+        sealing: asyncio.Future[None] | None = None
+        async with aclosing(self._broker.snapshot(self._party, sequence)) as stored:
+            async for block in stored:
+                blocks.append(block)
+                if sealing is not None:
+                    await sealing
+                sealing = loop.run_in_executor(None, seal.add, block)
+        if sealing is not None:
+            await sealing
+        seal.check()
         return blocks
 
     def _warn(self, sequence: int, why: str) -> None:
