@@ -105,11 +105,13 @@ async def _settle(settings: UpSettings) -> Plan:
     folder = open_data_folder(settings.data_dir)
     lock_folder(folder)  # held until this process ends
     check_restored(folder)
+    # Before the number of partitions is settled, for the folder's life: a refusal must not do that.
+    http_port = free_http_port(settings.http_host, settings.http_port)
     return Plan(
         folder=folder,
         partitions=settle_partitions(folder, settings.partitions),
         http_host=settings.http_host,
-        http_port=free_http_port(settings.http_host, settings.http_port),
+        http_port=http_port,
         writers=settings.writers,
         proxies=settings.proxies,
         coordination=settings.coordination,
