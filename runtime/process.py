@@ -39,6 +39,10 @@ _GC_THRESHOLDS: Final = (20_000, 50, 1_000)
 """Reference cycles are rare here: connections and exceptions make a few. By Python's own thresholds
 a recovery spends a twentieth of its time on walks over what it has just made."""
 
+_UV_THREADS: Final = "64"
+"""libuv looks names up in half of its threads, of which it has 4: then two servers' names that
+nobody answers for, as after a machine died, hold up the lookup of every other one for 10 s."""
+
 
 class Unfit(Exception):
     """The process must not run as things are; the message says what to do."""
@@ -66,6 +70,7 @@ def run_service(name: str, serve: Callable[[asyncio.Event], Awaitable[None]]) ->
         level=logging.INFO, format=f"%(asctime)s {name} %(levelname)s %(name)s: %(message)s"
     )
     gc.set_threshold(*_GC_THRESHOLDS)
+    os.environ.setdefault("UV_THREADPOOL_SIZE", _UV_THREADS)
     try:
         uvloop.run(_until_stopped(serve))
     except Exception as error:  # noqa: BLE001  # the exit code is decided here, nothing is hidden

@@ -33,6 +33,7 @@ from tests.e2e.faults import (
 )
 from tests.e2e.journals import assert_all_whole_and_equal
 from tests.e2e.load import PacedBank, connected
+from tests.e2e.logs import has_unexplained_stall, keep_logs
 from tests.e2e.order import stale_reads
 from tests.system.bank import open_accounts
 
@@ -40,9 +41,6 @@ LEADER = "nats leader"
 """Stands for the NATS server that leads most journals when the fault begins."""
 PAUSE_S = 0.15
 """Between a client's transfers: so that a run's statements can be read at its end."""
-
-UNEXPLAINED_S = 10.0
-"""A stall longer than a fault explains: as after a loss, what every service said is kept."""
 
 Planned = tuple[Fault, ...]
 
@@ -99,29 +97,19 @@ class Run:
         )
 
     async def _note(self, fault: str, happen: Callable[[], Awaitable[Cost]]) -> None:
-        began_s, asked_s = time.time(), time.monotonic()
         print(f"{time.strftime('%H:%M:%S')} {fault}", flush=True)
         try:
             cost = await happen()
             assert cost.lost == 0, f"{fault}: {cost}"
         except BaseException:
-            self._keep_logs(fault, began_s, asked_s)
+            self._keep_logs(fault)
             raise
         self.costs.append((fault, cost))
-        if max(cost.longest_s, cost.longest_read_s) > UNEXPLAINED_S:
-            self._keep_logs(fault, began_s, asked_s)
+        if has_unexplained_stall(self.books):
+            self._keep_logs(fault)
 
-    def _keep_logs(self, fault: str, began_s: float, asked_s: float) -> None:
-        """Write down who waited so long, from when to when, and what every service said."""
-        path = self._report.with_suffix(f".{began_s:.0f}.log")
-        waited = [
-            f"{each.name} to {each.payee}: asked {each.at.asked_s - asked_s:.1f} s after the fault "
-            f"began, told {each.at.length_s:.1f} s later: {each.told}"
-            for each in self.books.history.transfers.values()
-            if each.at.asked_s >= asked_s and each.at.length_s > 1
-        ]
-        said = self._cluster.logs_since(began_s)
-        path.write_text("\n".join([f"{fault}, begun at {began_s:.3f}", *waited, said]))
+    def _keep_logs(self, fault: str) -> None:
+        path = keep_logs(self._cluster, self.books, fault, self._report)
         print(f"What was said meanwhile is in {path}.", flush=True)
 
     async def _check_all(self) -> None:

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -10,6 +11,7 @@ import pytest
 from tests.e2e.cluster import Cluster, missing_for_docker
 from tests.e2e.costs import Cost, terminal
 from tests.e2e.load import PacedBank, connected
+from tests.e2e.logs import has_unexplained_stall, keep_logs
 from tests.system.bank import open_accounts
 
 _COSTS = pytest.StashKey[list[tuple[str, Cost]]]()
@@ -44,10 +46,12 @@ async def session(cluster: Cluster) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest.fixture
-def report(request: pytest.FixtureRequest) -> Callable[[str, PacedBank], None]:
-    """Note what clients saw of a fault, for the table at the end."""
+def report(request: pytest.FixtureRequest, cluster: Cluster) -> Callable[[str, PacedBank], None]:
+    """Note what clients saw of a fault, for the table at the end; keep logs of a long stall."""
 
     def note(fault: str, bank: PacedBank) -> None:
+        if has_unexplained_stall(bank):
+            fault += f" ({keep_logs(cluster, bank, fault, Path('e2e-report'))})"
         request.config.stash.setdefault(_COSTS, []).append((fault, bank.cost))
 
     return note

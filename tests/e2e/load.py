@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 
@@ -33,6 +33,18 @@ Name = tuple[str, str]
 _now_s = time.monotonic
 
 
+class Moment(NamedTuple):
+    """One moment by two clocks, in seconds."""
+
+    unix_s: float
+    monotonic_s: float
+
+    @classmethod
+    def now(cls) -> "Moment":
+        """The present one."""
+        return cls(time.time(), _now_s())
+
+
 @dataclass
 class PacedBank(Bank):
     """The clients of all tests of one cluster: each outcome that anybody was ever told is kept."""
@@ -42,6 +54,8 @@ class PacedBank(Bank):
     sent: dict[Name, tuple[dict[str, Any], str]] = field(default_factory=dict)
     """Each transfer as it was sent: its body and its way."""
     loads: int = 0
+    began: Moment = field(default_factory=Moment.now)
+    """When the present load began."""
     history: History = field(default_factory=History)
     cost: Cost = field(default_factory=Cost)
     """Of the present load."""
@@ -59,6 +73,7 @@ class PacedBank(Bank):
     def begin(self) -> None:
         """Begin another load."""
         self.loads += 1
+        self.began = Moment.now()
         self.prefix = f"load{self.loads}"
         self.cost = Cost()
         self.errors = self.cost.errors
