@@ -100,9 +100,13 @@ class NatsFollowing:
         self._watchers: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Make the first consumer; faults are the caller's here."""
-        await self._find_rewind()
-        await self._make_consumer()
+        """Make the first consumer; faults are the caller's here, and leave nothing behind."""
+        try:
+            await self._find_rewind()
+            await self._make_consumer()
+        except BaseException:
+            await self._unsubscribe()
+            raise
         self._watchers = [
             asyncio.create_task(each) for each in (self._watch(), self._look_behind())
         ]
@@ -216,7 +220,6 @@ class NatsFollowing:
     async def _remake_consumer(self) -> None:
         told: type[BaseException] | None = None
         while True:
-            self._reset.clear()
             try:
                 if self._restore is not None:
                     await self._restore()
@@ -224,6 +227,7 @@ class NatsFollowing:
                     await asyncio.sleep(_RETRY_S)
                 await self._find_rewind()
                 await self._drop_consumer()
+                self._reset.clear()  # not before: what the old one still brings says nothing new
                 await self._make_consumer()
             except BrokerUnfit as fault:
                 self._fail(fault)

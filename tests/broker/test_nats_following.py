@@ -8,7 +8,7 @@ import pytest
 
 from broker.nats_broker import NatsBroker
 from broker.nats_following import NatsFollowing
-from broker.port import StoredMessage
+from broker.port import BrokerFault, StoredMessage
 from contracts.subjects import command_subject, journal_stream, journal_subject, queue_stream
 from tests.broker.implementations import DEADLINE_S, over_nats
 
@@ -113,6 +113,20 @@ async def test_nobody_waits_until_a_consumer_has_ended(
             await ended.wait()
         await broker.close()
         await other.close()
+
+
+async def test_a_following_that_can_not_begin_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A consumer that is made too late would be kept alive by who still listens to it."""
+    async with over_nats(tmp_path) as connect:
+        broker = await connect()
+        assert isinstance(broker, NatsBroker)
+        await broker.provide_streams(1)
+        await (await broker.follow(journal_stream(0), after=None)).close()
+        subscribed = set(broker._client._subs)  # noqa: SLF001  # nothing else tells
+        with pytest.raises(BrokerFault):
+            await broker.follow(journal_stream(1), after=None)
+        assert set(broker._client._subs) == subscribed  # noqa: SLF001  # likewise
+        await broker.close()
 
 
 async def _append(broker: NatsBroker, last: int) -> None:

@@ -167,6 +167,22 @@ async def test_where_a_copy_has_a_gap_another_one_is_followed(copies: Copies) ->
     await following.close()
 
 
+async def test_what_a_copy_still_brings_when_it_is_left_does_not_cost_the_next_one(
+    copies: Copies, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A long journal goes on to come behind the gap, until the old consumer is dropped."""
+    monkeypatch.setattr(nats_following, "_RETRY_S", 0.5)
+    await copies.make("GAP", 3)
+    following = await copies.follow("GAP", WHOLE, "GAP")
+    assert await read(following, 2) == [1, 2]
+    await copies.append(5)
+    await copies.until_copied("GAP")
+    assert await read(following, 6) == [3, 4, 5, 6]
+    assert copies.read == ["GAP", WHOLE]
+    assert "gap before" not in caplog.text, "then another consumer would be made at once"
+    await following.close()
+
+
 async def test_a_copy_that_lacks_its_beginning_is_left_too(copies: Copies) -> None:
     await copies.make("LATE", 1, 2)
     following = await copies.follow("LATE", WHOLE)
