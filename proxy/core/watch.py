@@ -109,8 +109,10 @@ class Watch(Generic[L]):
         """While somebody waits: behind this sequence frames bring every change."""
         self._recent: list[Change] = []
         """While somebody waits: what frames brought behind it."""
-        self._is_asked = False
+        self._asked: Ask | None = None
         """Just now."""
+        self._late: set[L] = set()
+        """Who came after that: the account may have been opened in between."""
 
     @property
     def is_idle(self) -> bool:
@@ -133,11 +135,14 @@ class Watch(Generic[L]):
             self._covered_from = max(seen, self._taken)
             self._recent = []
         self._waiting[listener] = _Place(from_sequence, wants_standing=True)
+        if self._asked is not None:
+            self._late.add(listener)
 
     def remove(self, listener: L) -> None:
         """It listens no more."""
         self._live.pop(listener, None)
         self._waiting.pop(listener, None)
+        self._late.discard(listener)
 
     def cover(self, after_sequence: int, seen: int) -> None:
         """Frames cover the account from here on, and what they brought before `seen`.
@@ -174,33 +179,48 @@ class Watch(Generic[L]):
         Frames have covered the account up to `seen`.
         """
         least = self._covered_from
-        if least is None or self._is_asked:
+        if least is None or self._asked is not None:
             return None
         known = max(seen, least)
         places = [place.told for place in self._waiting.values()]
         told = [each for each in places if each is None or each <= known]
         if not told:
             return None
-        self._is_asked = True
+        self._late.clear()
         after = min((each for each in told if each is not None), default=None)
-        return Ask(self.account_id, after, max(least, after or 0))
+        self._asked = Ask(self.account_id, after, max(least, after or 0))
+        return self._asked
 
     def ahead_of(self, seen: int) -> int | None:
         """The least place of those that are ahead, unless something is asked: then look again."""
         least = self._covered_from
-        if least is None or self._is_asked:
+        if least is None or self._asked is not None:
             return None
         known = max(seen, least)
         places = [place.told for place in self._waiting.values()]
         return min((each for each in places if each is not None and each > known), default=None)
 
-    def settle(self) -> None:
-        """It is answered, or nobody knows; what is still missing may be asked again."""
-        self._is_asked = False
+    def settle(self, ask: Ask) -> None:
+        """It is answered, or nobody knows; what is still missing may be asked again.
 
-    def refuse(self, sequence: int) -> Iterator[Told[L]]:
-        """There is no such account at a sequence: who claims no later place can't be told."""
-        refused = [each for each, (told, _) in self._waiting.items() if (told or 0) <= sequence]
+        One of an earlier watch of the account, which was left meanwhile, settles nothing.
+        """
+        if ask is self._asked:
+            self._asked = None
+
+    def refuse(self, ask: Ask, sequence: int) -> Iterator[Told[L]]:
+        """There was no such account at a sequence: refuse who claims no later place.
+
+        Who came since it was asked may know that the account was opened: it is asked again.
+        """
+        if ask is not self._asked:
+            return
+        waiting = self._waiting.items()
+        refused = [
+            each
+            for each, (told, _) in waiting
+            if (told or 0) <= sequence and each not in self._late
+        ]
         for each in refused:
             del self._waiting[each]
         if refused:

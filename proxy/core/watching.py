@@ -247,13 +247,13 @@ class Watching(Generic[L]):
             watch = channel.watches.get(ask.account_id) if channel else None
             if channel is None or watch is None:
                 continue
-            watch.settle()
             if isinstance(answer, ChangesAnswer) and at < len(found):
                 changes = found[at]
                 if changes is None:
-                    told += watch.refuse(answer.sequence)
+                    told += watch.refuse(ask, answer.sequence)
                 else:
                     told += watch.answer(ask, changes, answer.sequence, answer.at_ms)
+            watch.settle(ask)
             channel.may_ask(watch)
             self._drop_idle(channel, partition, watch)
         return told

@@ -290,6 +290,53 @@ def test_who_knows_of_an_account_that_was_opened_since_is_not_refused() -> None:
     assert list(news_of(told)) == [(["opener"], "stands", 11)]
 
 
+@pytest.mark.parametrize("place", [None, 0])
+def test_who_came_after_the_question_is_not_refused_by_its_answer(place: int | None) -> None:
+    """It may have seen the account opened in between."""
+    watching = watched()
+    watching.subscribe("early", "ann", None)
+    list(watching.take(frame(10, 10)))
+    asks = asked(watching)
+    watching.subscribe("opener", "ann", place)
+    told = watching.answered(0, asks, ChangesAnswer(0, 10, 1, [None]))
+    assert list(news_of(told)) == [(["early"], "refused", Missing.ACCOUNT)]
+    asks = asked(watching)
+    assert asks == [Ask("ann", place, 10)]
+    opened = ChangesAnswer(0, 11, 1, [AccountChanges("USD", 0, 0, 0, 0, [])])
+    told = watching.answered(0, asks, opened)
+    assert list(news_of(told)) == [(["opener"], "stands", 11)]
+
+
+def test_who_subscribes_again_after_the_question_is_not_refused_by_its_answer() -> None:
+    watching = watched()
+    watching.subscribe("one", "ann", None)
+    list(watching.take(frame(10, 10)))
+    asks = asked(watching)
+    watching.subscribe("one", "ann", None)
+    assert watching.answered(0, asks, ChangesAnswer(0, 10, 1, [None])) == []
+    told = watching.answered(0, asked(watching), ChangesAnswer(0, 11, 1, [None]))
+    assert list(news_of(told)) == [(["one"], "refused", Missing.ACCOUNT)]
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_who_comes_when_all_have_left_is_not_refused_by_what_they_asked(
+    is_asked: bool,  # noqa: FBT001  # drawn
+) -> None:
+    watching = watched()
+    watching.subscribe("early", "ann", None)
+    list(watching.take(frame(10, 10)))
+    asks = asked(watching)
+    watching.unsubscribe("early", "ann")
+    watching.subscribe("opener", "ann", None)
+    list(watching.take(frame(10, 10, version=2)))
+    again = asked(watching) if is_asked else []
+    assert watching.answered(0, asks, ChangesAnswer(0, 10, 1, [None])) == []
+    again += asked(watching)
+    assert again == [Ask("ann", None, 10)], "it is asked once"
+    told = watching.answered(0, again, stood(11))
+    assert list(news_of(told)) == [(["opener"], "stands", 11)]
+
+
 def test_frames_of_a_reader_that_does_not_know_the_newest_slots_do_not_count() -> None:
     watching = live()
     watching.subscribe("two", "bob", None)
