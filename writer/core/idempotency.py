@@ -14,10 +14,11 @@ Buckets lie in pages. A snapshot takes the list of pages; who changes a page tha
 taken changes a copy of it (copy on write), so ten million records are frozen at once.
 """
 
+import struct
 from array import array
 from collections.abc import Iterator
 from hashlib import blake2b
-from itertools import accumulate, chain, pairwise
+from itertools import chain
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -219,7 +220,8 @@ class _Page(Struct, frozen=True, array_like=True):
     """One page: how many records each bucket has, 32 bits each, and all records in order."""
 
     counts: bytes
-    records: bytes
+    records: memoryview
+    """Read where they lie in their block."""
 
 
 _EXTENT: Final = decoder_of(_Extent)
@@ -232,13 +234,12 @@ def _blocks(count: int, last_page_first: list[list[bytes]]) -> Iterator[bytes]:
     while last_page_first:
         page = last_page_first.pop()
         counts = array("I", [len(bucket) // RECORD_BYTES for bucket in page])
-        yield encoded(_Page(counts.tobytes(), b"".join(page)))
+        yield encoded(_Page(counts.tobytes(), memoryview(b"".join(page))))
 
 
 def _buckets_of(page: _Page) -> list[bytes]:
-    ends = list(accumulate(count * RECORD_BYTES for count in array("I", page.counts)))
-    assert ends[-1] == len(page.records), "a page of whole records"
-    return [page.records[at:end] for at, end in pairwise([0, *ends])]
+    sizes = [count * RECORD_BYTES for count in array("I", page.counts)]
+    return list(struct.Struct("%ds" * len(sizes) % tuple(sizes)).unpack(page.records))
 
 
 class _Key(Struct, frozen=True, array_like=True):

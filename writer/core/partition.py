@@ -4,6 +4,7 @@ Pure: order, time and identity are settled before a message gets here, so the sa
 same message always give the same answer. `decide` only reads; `evolve` never refuses.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import assert_never
@@ -181,9 +182,9 @@ class Partition:
 
     def check(self) -> None:
         """See Rules: posted amounts and what left the partition sum to 0."""
-        sums = dict(self.sides.net_sent_minor)
-        for row, currency in enumerate(self.accounts.currency):
-            sums[currency] = sums.get(currency, 0) + self.accounts.posted_minor[row]
+        sums = defaultdict(int, self.sides.net_sent_minor)
+        for name, amount in zip(self.accounts.currency, self.accounts.posted_minor, strict=True):
+            sums[name] += amount
         _check_sums(sums)
 
     def freeze(self) -> Iterator[bytes]:
