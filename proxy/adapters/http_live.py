@@ -10,6 +10,7 @@ from proxy.adapters.live_event_stream import EventStreamListener, Streamed
 from proxy.adapters.live_outflow import Outflow
 from proxy.adapters.live_status_stream import PictureFeed, PictureListener
 from proxy.adapters.live_websocket import WebSocketListener, new_websocket
+from proxy.core.hosts import called_host
 from proxy.core.parameters import (
     LAST_EVENT_ID,
     Pairs,
@@ -117,7 +118,7 @@ class LiveHandlers:
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is None or origin in self._origins:
             return None
-        host = request.headers.get(hdrs.HOST, "")
+        host = called_host(request.raw_path, request.headers.get(hdrs.HOST))
         if host and origin in (f"http://{host}", f"https://{host}"):
             return None
         return Problem(ORIGIN_NOT_ALLOWED)

@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 from proxy.adapters.http_calls import Call
 from proxy.adapters.http_handlers import Handlers, Target
 from proxy.adapters.http_responses import problem_response
-from proxy.core.hosts import Hosts
+from proxy.core.hosts import Hosts, called_host
 from proxy.core.parameters import Pairs, split_query
 from proxy.core.problems import HOST_NOT_ALLOWED, METHOD_NOT_ALLOWED, NOT_FOUND, Problem
 
@@ -45,7 +45,7 @@ class Routes:
 
     def dispatch(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """The answer to a request, still to be awaited."""
-        host = request.headers.get(hdrs.HOST)
+        host = called_host(request.raw_path, request.headers.get(hdrs.HOST))
         if host is not None and not self._is_called(host):
             return self._misdirected(request)
         handler = self._plain.get((request.method, request.raw_path))
@@ -54,7 +54,7 @@ class Routes:
         return self._resolve(request)
 
     async def _misdirected(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.raw_path in _FOR_ANY_HOST:
+        if request.rel_url.raw_path_qs in _FOR_ANY_HOST:
             return await self._resolve(request)
         return problem_response(Problem(HOST_NOT_ALLOWED))
 
