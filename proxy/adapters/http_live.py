@@ -82,13 +82,19 @@ class LiveHandlers:
             return problem_response(watched, shared)
         if problem := self._of_strange_origin(request):
             return problem_response(problem, shared)
-        transport, account_id = request.transport, watched.account_id
-        if request.method == hdrs.METH_HEAD or transport is None:
-            return page_response(EVENT_STREAM, b"", headers=shared)
-        listener = EventStreamListener(transport, self._watches, account_id, shared)
+        head_alone = page_response(EVENT_STREAM, b"", headers=shared)
+        if request.transport is None:
+            return head_alone
+        listener = EventStreamListener(
+            request.transport, self._watches, watched.account_id, shared
+        )
+        is_asked_for_head = request.method == hdrs.METH_HEAD
         with _Connected(self._clients, request, listener):
-            problem = await listener.serve(watched.from_sequence)
-        return Streamed() if problem is None else problem_response(problem, shared)
+            answer = listener.look if is_asked_for_head else listener.serve
+            problem = await answer(watched.from_sequence)
+        if problem is not None:
+            return problem_response(problem, shared)
+        return head_alone if is_asked_for_head else Streamed()
 
     async def pictures(
         self, request: web.BaseRequest, query: Pairs, feed: PictureFeed
