@@ -56,6 +56,15 @@ class LiveHandlers:
         for client in list(self._clients):
             client.go_away()
 
+    def shared(self, request: web.BaseRequest) -> list[tuple[str, str]]:
+        """What lets the page that asks read the answer, if it may (Fetch, CORS protocol).
+
+        Nothing lets it send what a browser keeps of its user, and nothing else may be read.
+        """
+        origin = request.headers.get(hdrs.ORIGIN, "")
+        allowed = [(hdrs.ACCESS_CONTROL_ALLOW_ORIGIN, origin)] if origin in self._origins else []
+        return [*allowed, (hdrs.VARY, hdrs.ORIGIN)]
+
     async def subscribe(self, request: web.BaseRequest, query: Pairs) -> web.StreamResponse:
         """Watch accounts: `GET /wallet/subscribe`."""
         if problem := parse_no_parameters(query) or self._of_strange_origin(request):
@@ -75,7 +84,7 @@ class LiveHandlers:
         self, request: web.BaseRequest, path: Pairs, query: Pairs
     ) -> web.StreamResponse:
         """Watch one account: `GET /wallet/accounts/{account_id}/events`."""
-        shared = self._shared(request)
+        shared = self.shared(request)
         ids = request.headers.getall(LAST_EVENT_ID, [])
         watched = parse_events_query(path, query, ids)
         if isinstance(watched, Problem):
@@ -85,9 +94,7 @@ class LiveHandlers:
         head_alone = page_response(EVENT_STREAM, b"", headers=shared)
         if request.transport is None:
             return head_alone
-        listener = EventStreamListener(
-            request.transport, self._watches, watched.account_id, shared
-        )
+        listener = EventStreamListener(request.transport, self._watches, watched.account_id, shared)
         is_asked_for_head = request.method == hdrs.METH_HEAD
         with _Connected(self._clients, request, listener):
             answer = listener.look if is_asked_for_head else listener.serve
@@ -100,7 +107,7 @@ class LiveHandlers:
         self, request: web.BaseRequest, query: Pairs, feed: PictureFeed
     ) -> web.StreamResponse:
         """Watch the wallet: `GET /wallet/status/events`."""
-        shared = self._shared(request)
+        shared = self.shared(request)
         if problem := parse_no_parameters(query) or self._of_strange_origin(request):
             return problem_response(problem, shared)
         if request.method == hdrs.METH_HEAD or request.transport is None:
@@ -109,15 +116,6 @@ class LiveHandlers:
         with _Connected(self._clients, request, listener):
             await feed.serve(listener)
         return Streamed()
-
-    def _shared(self, request: web.BaseRequest) -> list[tuple[str, str]]:
-        """What lets the page that asks read the answer, if it may (Fetch, CORS protocol).
-
-        Nothing lets it send what a browser keeps of its user, and nothing else may be read.
-        """
-        origin = request.headers.get(hdrs.ORIGIN, "")
-        allowed = [(hdrs.ACCESS_CONTROL_ALLOW_ORIGIN, origin)] if origin in self._origins else []
-        return [*allowed, (hdrs.VARY, hdrs.ORIGIN)]
 
     def _of_strange_origin(self, request: web.BaseRequest) -> Problem | None:
         """Browsers say whose page asks, and ask for anybody; other programs say nothing."""
