@@ -127,3 +127,10 @@ def _nth_transfer(number: int) -> Transfer:
         payee = ACCOUNT_IDS[1 + (number - 1) % 3]
         return transfer("issuer", payee, 1 + (number - 1) % 9, f"t{number - 1}")
     return transfer("issuer", payee, 1 + number % 9, f"t{number}")
+
+
+def issuer_and_anna() -> Writer:
+    """A writer that has opened two accounts, as sequences 2 and 3."""
+    writer = Writer()
+    writer.write([("p1", 1, [OpenAccount("issuer", "USD", 100), OpenAccount("anna", "USD", 0)])])
+    return writer
