@@ -32,8 +32,8 @@ _STOPS: Final = {"stop": signal.SIGTERM, "kill": signal.SIGKILL}
 
 @pytest.fixture(
     params=[
-        pytest.param("memory"),
-        pytest.param("weather"),
+        pytest.param("memory", marks=pytest.mark.virtual_time),
+        pytest.param("weather", marks=pytest.mark.virtual_time),
         pytest.param("nats", marks=pytest.mark.server),
     ]
 )
