@@ -18,7 +18,7 @@ import msgspec
 
 from broker.nats_slot_map import Request
 from broker.nats_streams import NO_MESSAGE, NO_SUCH_STREAM, JetStreamApi
-from broker.port import BrokerFault, Following, SnapshotDamaged
+from broker.port import BrokerFault, Following, SnapshotDamaged, StoredMessage
 from contracts.limits import FRAME_BYTES_MAX
 from contracts.parties import party_name
 from contracts.subjects import (
@@ -28,9 +28,12 @@ from contracts.subjects import (
     SNAPSHOTS_STREAM,
 )
 
+_ASKED_AFTER_S: Final = 0.2
+"""No chunk for so long: the server is asked whether it can read another one. A consumer leaves out
+what it can't read, though the server counts it, and says nothing."""
 _STALL_S_MAX: Final = 5.0
-"""No chunk for so long: the server can't read what it says it has, or is gone. In either case
-recovery goes on without this snapshot, to the older one or to the next fault of the connection."""
+"""How long a chunk that the server can read may take. Recovery goes on without this snapshot then,
+to the older one or to the next fault of the connection."""
 _REPLACE_OTHERS: Final = {"Nats-Rollup": "sub"}
 
 Follow = Callable[[str, str], Awaitable[Following]]
@@ -140,22 +143,38 @@ class NatsSnapshots:
         return described
 
     async def _chunks(self, subject: str, count: int) -> AsyncGenerator[bytes, None]:
-        got = 0
+        got = read = 0
         following = await self._follow(SNAPSHOTS_STREAM, subject)
         try:
             messages = aiter(following)
             while got < count:
-                try:
-                    async with asyncio.timeout(_STALL_S_MAX):
-                        some = await anext(messages)
-                except TimeoutError as error:
+                some = await _arrived(messages, _ASKED_AFTER_S)
+                if not some:
+                    if await self._can_not_read_on(subject, read, count):
+                        lack = f"only {got} of {count} chunks came"
+                        raise SnapshotDamaged(f"{lack}, and the server can read no more")
+                    messages = aiter(following)  # the wait that was given up has ended the other
+                    some = await _arrived(messages, _STALL_S_MAX)
+                if not some:
                     lack = f"only {got} of {count} chunks came, and none in {_STALL_S_MAX} s"
-                    raise SnapshotDamaged(lack) from error
-                got += len(some)
+                    raise SnapshotDamaged(lack)
+                got, read = got + len(some), some[-1].sequence
                 for message in some:
                     yield message.data
         finally:
             await following.close()
+
+    async def _can_not_read_on(self, subject: str, read: int, count: int) -> bool:
+        """Whether the server counts all chunks, and has none behind a sequence that it can read.
+
+        One that counts fewer has just become the stream's leader, and is still to get them.
+        """
+        body = {"next_by_subj": subject, "seq": read + 1}
+        answer = await self._api(f"STREAM.MSG.GET.{SNAPSHOTS_STREAM}", body)
+        if answer.get("error", {}).get("err_code") == NO_MESSAGE:
+            return (await self._subjects(subject)).get(subject, 0) == count
+        _checked(answer)
+        return False
 
     async def _subjects(self, pattern: str) -> dict[str, int]:
         """The subjects that hold messages, and how many; none if somebody deleted the bucket."""
@@ -169,6 +188,17 @@ class NatsSnapshots:
 
     async def _purge(self, subject: str) -> None:
         _checked(await self._api(f"STREAM.PURGE.{SNAPSHOTS_STREAM}", {"filter": subject}))
+
+
+async def _arrived(
+    messages: AsyncIterator[list[StoredMessage]], wait_s: float
+) -> list[StoredMessage]:
+    """What comes next; nothing if it takes longer."""
+    try:
+        async with asyncio.timeout(wait_s):
+            return await anext(messages)
+    except TimeoutError:
+        return []
 
 
 def _checked(answer: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from runtime.process import Unfit
 from runtime.settings import ServiceSettings, is_loopback, read_number, read_service_settings
 
 _ORIGIN: Final = re.compile(r"https?://[a-z0-9.\[\]:-]+")
-_HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
+_HOST_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_HOST_LABEL}(?:\.{_HOST_LABEL})*\.?")
+"""As DNS has them, and with underscores, as containers are called."""
 
 _COORDINATION_DEFAULT: Final = COORDINATION_NAMES[Coordination.CHOREOGRAPHY]
 
@@ -65,14 +67,15 @@ def _read_hosts(environment: Mapping[str, str]) -> tuple[str, ...]:
         if not _HOST_NAME.fullmatch(host):
             raise Unfit(
                 "EWALLET_HTTP_HOSTS holds names by which the wallet is called, separated by commas"
-                f" and without a port, such as wallet.example; {host!r} is none."
+                f" and without scheme or port, such as wallet.example,proxy-1; {host!r} is none."
             )
     return hosts
 
 
 def _read_list(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
-    texts = environment.get(name, "").split(",")
-    return tuple(text.strip() for text in texts if text.strip())
+    """What stands between commas, also where that is nothing: a name was left out there."""
+    whole = environment.get(name, "").strip()
+    return tuple(text.strip() for text in whole.split(",")) if whole else ()
 
 
 def _read_origins(environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -41,6 +41,9 @@ from proxy.core.representations import (
 Handler = Callable[[Handlers, web.BaseRequest, Target], Awaitable[web.StreamResponse]]
 
 
+_SHARED_HEADERS: Final = ("Access-Control-Allow-Origin", "Vary")
+
+
 class Reply(Struct, frozen=True):
     """One way to succeed: the body is one of the kinds (none: a document of its own)."""
 
@@ -70,6 +73,11 @@ class Call(Struct, frozen=True):
     takes_coordination: bool = False
     takes_last_event_id: bool = False
     description: str = ""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether pages on other hosts may read its answers if they are let watch."""
+        return any(reply.headers == _SHARED_HEADERS for reply in self.replies)
 
 
 ANY_CALL: Final = (
@@ -113,7 +121,6 @@ _DONE_HEADERS: Final = (
     "Preference-Applied",
     "Server-Timing",
 )
-_SHARED_HEADERS: Final = ("Access-Control-Allow-Origin", "Vary")
 _PENDING_HEADERS: Final = ("Location", "Preference-Applied")
 
 CALLS: Final = (

@@ -10,6 +10,7 @@ from proxy.adapters.live_event_stream import EventStreamListener, Streamed
 from proxy.adapters.live_outflow import Outflow
 from proxy.adapters.live_status_stream import PictureFeed, PictureListener
 from proxy.adapters.live_websocket import WebSocketListener, new_websocket
+from proxy.core.hosts import called_host
 from proxy.core.parameters import (
     LAST_EVENT_ID,
     Pairs,
@@ -55,6 +56,15 @@ class LiveHandlers:
         for client in list(self._clients):
             client.go_away()
 
+    def shared(self, request: web.BaseRequest) -> list[tuple[str, str]]:
+        """What lets the page that asks read the answer, if it may (Fetch, CORS protocol).
+
+        Nothing lets it send what a browser keeps of its user, and nothing else may be read.
+        """
+        origin = request.headers.get(hdrs.ORIGIN, "")
+        allowed = [(hdrs.ACCESS_CONTROL_ALLOW_ORIGIN, origin)] if origin in self._origins else []
+        return [*allowed, (hdrs.VARY, hdrs.ORIGIN)]
+
     async def subscribe(self, request: web.BaseRequest, query: Pairs) -> web.StreamResponse:
         """Watch accounts: `GET /wallet/subscribe`."""
         if problem := parse_no_parameters(query) or self._of_strange_origin(request):
@@ -74,26 +84,30 @@ class LiveHandlers:
         self, request: web.BaseRequest, path: Pairs, query: Pairs
     ) -> web.StreamResponse:
         """Watch one account: `GET /wallet/accounts/{account_id}/events`."""
-        shared = self._shared(request)
+        shared = self.shared(request)
         ids = request.headers.getall(LAST_EVENT_ID, [])
         watched = parse_events_query(path, query, ids)
         if isinstance(watched, Problem):
             return problem_response(watched, shared)
         if problem := self._of_strange_origin(request):
             return problem_response(problem, shared)
-        transport, account_id = request.transport, watched.account_id
-        if request.method == hdrs.METH_HEAD or transport is None:
-            return page_response(EVENT_STREAM, b"", headers=shared)
-        listener = EventStreamListener(transport, self._watches, account_id, shared)
+        head_alone = page_response(EVENT_STREAM, b"", headers=shared)
+        if request.transport is None:
+            return head_alone
+        listener = EventStreamListener(request.transport, self._watches, watched.account_id, shared)
+        is_asked_for_head = request.method == hdrs.METH_HEAD
         with _Connected(self._clients, request, listener):
-            problem = await listener.serve(watched.from_sequence)
-        return Streamed() if problem is None else problem_response(problem, shared)
+            answer = listener.look if is_asked_for_head else listener.serve
+            problem = await answer(watched.from_sequence)
+        if problem is not None:
+            return problem_response(problem, shared)
+        return head_alone if is_asked_for_head else Streamed()
 
     async def pictures(
         self, request: web.BaseRequest, query: Pairs, feed: PictureFeed
     ) -> web.StreamResponse:
         """Watch the wallet: `GET /wallet/status/events`."""
-        shared = self._shared(request)
+        shared = self.shared(request)
         if problem := parse_no_parameters(query) or self._of_strange_origin(request):
             return problem_response(problem, shared)
         if request.method == hdrs.METH_HEAD or request.transport is None:
@@ -103,21 +117,12 @@ class LiveHandlers:
             await feed.serve(listener)
         return Streamed()
 
-    def _shared(self, request: web.BaseRequest) -> list[tuple[str, str]]:
-        """What lets the page that asks read the answer, if it may (Fetch, CORS protocol).
-
-        Nothing lets it send what a browser keeps of its user, and nothing else may be read.
-        """
-        origin = request.headers.get(hdrs.ORIGIN, "")
-        allowed = [(hdrs.ACCESS_CONTROL_ALLOW_ORIGIN, origin)] if origin in self._origins else []
-        return [*allowed, (hdrs.VARY, hdrs.ORIGIN)]
-
     def _of_strange_origin(self, request: web.BaseRequest) -> Problem | None:
         """Browsers say whose page asks, and ask for anybody; other programs say nothing."""
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is None or origin in self._origins:
             return None
-        host = request.headers.get(hdrs.HOST, "")
+        host = called_host(request.raw_path, request.headers.get(hdrs.HOST))
         if host and origin in (f"http://{host}", f"https://{host}"):
             return None
         return Problem(ORIGIN_NOT_ALLOWED)

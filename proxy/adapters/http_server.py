@@ -99,7 +99,7 @@ class HttpServer(web.Server):
             docs=render_page(document),
             console=read_console_files(),
         )
-        super().__init__(Routes(CALLS, handlers, Hosts(hosts)).dispatch)
+        super().__init__(Routes(CALLS, handlers, Hosts(hosts), self._live.shared).dispatch)
         self._limits = limits
         self._open_connections = 0
 

@@ -75,10 +75,18 @@ class EventStreamListener:
     async def serve(self, from_sequence: int | None) -> Problem | None:
         """Tell until the client goes; a problem if nothing can be told."""
         try:
-            problem = await self._begin(from_sequence)
+            problem = await self._hear(from_sequence)
             if problem is None:
+                self._begin()
                 await self._ended.wait()
             return problem
+        finally:
+            self.close()
+
+    async def look(self, from_sequence: int | None) -> Problem | None:
+        """The problem if nothing could be told; tell nothing."""
+        try:
+            return await self._hear(from_sequence)
         finally:
             self.close()
 
@@ -97,7 +105,8 @@ class EventStreamListener:
             self._is_watching = False
             self._watches.unwatch(self, self._account_id)
 
-    async def _begin(self, from_sequence: int | None) -> Problem | None:
+    async def _hear(self, from_sequence: int | None) -> Problem | None:
+        """Watch, and wait for the first news."""
         self._is_watching = True
         try:
             self._watches.watch(self, self._account_id, from_sequence)
@@ -108,16 +117,19 @@ class EventStreamListener:
             return Problem(NO_ROOM_TO_WATCH)
         except TimeoutError:
             return Problem(NO_ANSWER)
-        first, self._first = self._first or [], None
+        if self._first and isinstance(self._first[0].news, Refused):
+            return Problem(BY_MISSING[self._first[0].news.missing])
+        return None
+
+    def _begin(self) -> None:
+        """Answer with what was heard so far."""
+        first, self._first = self._first, None
         if not first:
-            return None  # the client has gone meanwhile
-        if isinstance(first[0].news, Refused):
-            return Problem(BY_MISSING[first[0].news.missing])
+            return  # the client has gone meanwhile
         self.outflow.send(stream_head(self._headers))
         for telling in first:
             self.outflow.tell(telling)
         self._beat()
-        return None
 
     def _give_up(self) -> None:
         self._part(_STUCK)

@@ -16,6 +16,21 @@ from typing import Final
 _HOST: Final = re.compile(r"(?:\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]*)?")
 
 
+_AUTHORITY: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]+)")
+
+
+def called_host(target: str, host: str | None) -> str | None:
+    """What a request calls: what stands in its target, or else in its header `Host`.
+
+    A target may be a whole address (`GET http://wallet.example/ HTTP/1.1`), and then `Host` does
+    not count (RFC 9112, section 3.2.2). None: it calls nobody.
+    """
+    if target.startswith("/"):  # as nearly all do
+        return host
+    found = _AUTHORITY.match(target)
+    return host if found is None else found[1]
+
+
 class Hosts:
     """The names that a proxy was given; it answers to `localhost` and to addresses anyway."""
 
@@ -23,7 +38,7 @@ class Hosts:
         self._names = frozenset({"localhost", *(name.lower() for name in names)})
 
     def include(self, host: str) -> bool:
-        """Whether a header `Host` calls this wallet; on which port does not matter.
+        """Whether who calls this host calls this wallet; on which port does not matter.
 
         An empty one calls nobody; no browser sends it.
         """

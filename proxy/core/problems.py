@@ -80,8 +80,8 @@ HOST_NOT_ALLOWED: Final = ProblemKind(
     "host_not_allowed",
     421,
     "Host not allowed",
-    "The wallet does not answer to the name in the header Host, only to localhost, to addresses and"
-    " to the names in EWALLET_HTTP_HOSTS.",
+    "The wallet does not answer to the name by which it was called, only to localhost, to addresses"
+    " and to the names in EWALLET_HTTP_HOSTS.",
 )
 ORIGIN_NOT_ALLOWED: Final = ProblemKind(
     "origin_not_allowed",

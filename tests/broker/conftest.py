@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from nats.aio.client import Client
 from broker.nats_streams import journal_config
 from broker.port import Broker
 from contracts.subjects import journal_subject
+from tests.broker.checked_journal import JOURNAL, PARTITION, Folder
 from tests.broker.implementations import DEADLINE_S, IMPLEMENTATIONS, Connect
 
 _NATS_SERVER: Final = Path(sys.executable).parent / "nats-server"
@@ -30,8 +32,8 @@ _STOPS: Final = {"stop": signal.SIGTERM, "kill": signal.SIGKILL}
 
 @pytest.fixture(
     params=[
-        pytest.param("memory"),
-        pytest.param("weather"),
+        pytest.param("memory", marks=pytest.mark.virtual_time),
+        pytest.param("weather", marks=pytest.mark.virtual_time),
         pytest.param("nats", marks=pytest.mark.server),
     ]
 )
@@ -57,6 +59,20 @@ async def connect(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 def write_journal() -> Callable[..., None]:
     """Write a partition's journal as a wallet's server would: see `_write_journal`."""
     return _write_journal
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory, write_journal: Callable[..., None]) -> Path:
+    """JOURNAL in a store whose server was killed: no index.db helps the check."""
+    root = tmp_path_factory.mktemp("written")
+    write_journal(root / "nats", PARTITION, JOURNAL.frames, then="kill")
+    return root
+
+
+@pytest.fixture
+def folder(written: Path, tmp_path: Path) -> Folder:
+    """A copy of the store, to be damaged; without a witness."""
+    return Folder(Path(shutil.copytree(written, tmp_path / "data")))
 
 
 def _write_journal(

@@ -13,6 +13,8 @@ from aiohttp.test_utils import TestServer
 from ewallet.client import WalletClient
 from ewallet.subscription import Subscription
 
+DEADLINE_S = 30.0
+
 Talk = Callable[["Socket"], Awaitable[None]]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import aiohttp
 import msgspec
@@ -15,23 +14,9 @@ from ewallet.client_faults import NoAnswerError, RefusedError
 from ewallet.live_documents import AccountStands
 from proxy.core import live_messages
 from proxy.core.live_requests import MESSAGE_ACCOUNTS_MAX
-from tests.ewallet.scripted_server import Server, Socket, run_scripted_server, watch
+from tests.ewallet.scripted_server import DEADLINE_S, Server, Socket, watch
 
 pytestmark = pytest.mark.server
-
-DEADLINE_S = 30.0
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    async with run_scripted_server() as server:
-        yield server
-
-
-@pytest.fixture
-async def client(server: Server) -> AsyncIterator[WalletClient]:
-    async with WalletClient(server.url, timeout_s=10) as client:
-        yield client
 
 
 async def begin(socket: Socket) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from itertools import count
 
@@ -15,23 +14,15 @@ from ewallet.client import WalletClient
 from ewallet.client_faults import NoAnswerError, RefusedError
 from ewallet.live_documents import News
 from ewallet.subscription import Subscription
-from tests.ewallet.scripted_server import Server, Socket, Talk, run_scripted_server, watch
+from tests.ewallet.scripted_server import (
+    DEADLINE_S,
+    Server,
+    Socket,
+    Talk,
+    watch,
+)
 
 pytestmark = pytest.mark.server
-
-DEADLINE_S = 30.0
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    async with run_scripted_server() as server:
-        yield server
-
-
-@pytest.fixture
-async def client(server: Server) -> AsyncIterator[WalletClient]:
-    async with WalletClient(server.url, timeout_s=10) as client:
-        yield client
 
 
 async def test_a_wallet_that_went_back_is_a_refusal_when_the_time_is_up(server: Server) -> None:

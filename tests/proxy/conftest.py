@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -20,6 +21,7 @@ from proxy.adapters.http_server import HttpLimits, HttpServer, listen
 from proxy.service.changes import BrokerWatches
 from proxy.service.gateway import BrokerGateway
 from tests.proxy.memory_gateway import MemoryGateway
+from tests.proxy.world import DEADLINE_S, World
 
 
 @dataclass
@@ -143,3 +145,10 @@ def base_url() -> Iterator[str]:
     loop.call_soon_threadsafe(ended.set)
     thread.join(10)
     loop.close()
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """A broker in memory with connections of each role, for one partition."""
+    async with asyncio.timeout(DEADLINE_S):
+        yield World(tmp_path)

@@ -18,7 +18,7 @@ from proxy.adapters.http_server import HttpLimits, HttpServer, listen
 from proxy.service.changes import BrokerWatches
 from proxy.service.gateway import BrokerGateway
 from tests.proxy.described import check_described
-from tests.proxy.test_service import World, running
+from tests.proxy.world import World, running
 
 
 class LiveWallet:

@@ -26,7 +26,7 @@ from proxy.core.watch import Changed, News, Standing
 from proxy.ports import Telling
 from proxy.service.changes import BrokerWatches
 from proxy.service.gateway import BrokerGateway
-from tests.proxy.test_service import WAIT_MS, World, running, submit
+from tests.proxy.world import WAIT_MS, World, running, submit
 
 pytestmark = pytest.mark.virtual_time
 

@@ -197,7 +197,7 @@ async def test_json_in_utf8_is_taken_however_it_is_spelt(wallet: Wallet, content
     "sent",
     [
         post(BODY),
-        post(BODY, path=b"http://wallet/wallet/transfer"),
+        post(BODY, path=b"http://localhost/wallet/transfer"),
         post(BODY, path=b"/wallet/%74ransfer".replace(b"%74", b"t")),
         post(BODY + b" " * (4_096 - len(BODY))),
         chunked(BODY[:7], BODY[7:], b""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -91,6 +92,41 @@ async def test_it_answers_to_nothing_else_but_what_is_wrong(wallet: Wallet, host
         assert (problem["status"], problem["code"]) == (421, "host_not_allowed")
         assert "EWALLET_HTTP_HOSTS" in problem["detail"]
     assert wallet.gateway.submitted == submitted
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        ("http://evil.example/wallet/accounts/ann", "localhost", 421),
+        ("HTTP://evil.example:8080/wallet/accounts/ann", "127.0.0.1:8080", 421),
+        ("http://localhost@evil.example/wallet/accounts/ann", "localhost", 421),
+        ("http://evil.example?/wallet/accounts/ann", "localhost", 421),
+        ("http://localhost:8080/wallet/accounts/ann", "evil.example", 200),
+        ("http://Wallet.example/wallet/accounts/ann", "localhost", 200),
+        ("http://[::1]:8080/wallet/accounts/ann", "localhost", 200),
+        ("http://evil.example/readyz", "localhost", 200),
+        ("//evil.example/wallet/accounts/ann", "localhost", 404),
+    ],
+)
+async def test_a_name_in_the_target_counts_and_not_the_one_beside_it(
+    wallet: Wallet, target: str, host: str, status: int
+) -> None:
+    """As HTTP demands (RFC 9112, section 3.2.2)."""
+    assert await status_of(wallet, host, target) == status
+
+
+async def test_a_page_is_from_where_its_request_calls(tmp_path: Path) -> None:
+    """A header that does not count makes no page one of the wallet's own."""
+    path = "/wallet/accounts/ann/events"
+    async with run_live_wallet(tmp_path) as wallet:
+        address = wallet.url.removeprefix("http://")
+        for origin, status in ((wallet.url, "200"), ("http://evil.example", "403")):
+            reader, writer = await asyncio.open_connection(*address.split(":"))
+            head = f"HEAD {wallet.url}{path} HTTP/1.1\r\nHost: evil.example\r\nOrigin: {origin}\r\n"
+            writer.write(f"{head}Connection: close\r\n\r\n".encode())
+            async with asyncio.timeout(10):
+                assert (await reader.read()).decode().split()[1] == status
+            writer.close()
 
 
 async def test_it_answers_to_who_calls_no_name_where_http_allows_it(wallet: Wallet) -> None:

@@ -84,11 +84,15 @@ async def test_what_can_not_be_watched_is_a_problem(
     url = URL(path, encoded=True)
     async with wallet.client.get(url, headers=headers) as answer:
         assert (answer.status, (await answer.json(content_type=None))["code"]) == (status, code)
+    async with wallet.client.head(url, headers=headers) as answer:
+        assert (answer.status, answer.content_type) == (status, "application/problem+json")
 
 
 async def test_a_head_of_events_ends(wallet: LiveWallet) -> None:
-    async with wallet.client.head(EVENTS) as answer:
-        assert (answer.status, answer.headers["Content-Type"]) == (200, "text/event-stream")
+    """And its connection is there for the next request."""
+    for _ in range(2):
+        async with wallet.client.head(EVENTS) as answer:
+            assert (answer.status, answer.headers["Content-Type"]) == (200, "text/event-stream")
 
 
 async def test_comments_keep_events_alive(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.proxy.live_wallet import LiveWallet, run_live_wallet, serve_live
-from tests.proxy.test_service import World
+from tests.proxy.world import World
 
 pytestmark = pytest.mark.server
 

@@ -58,6 +58,8 @@ PICTURES = "/wallet/status/events"
         ("GET", f"{EVENTS}?from_sequence=x", 400),
         ("GET", f"{PICTURES}?x=1", 400),
         ("GET", "/wallet/accounts/nobody/events", 404),
+        ("POST", EVENTS, 405),
+        ("DELETE", PICTURES, 405),
     ],
 )
 async def test_pages_of_allowed_origins_and_no_others_may_read_events_and_problems(
@@ -75,6 +77,27 @@ async def test_pages_of_allowed_origins_and_no_others_may_read_events_and_proble
                 assert "Access-Control-Allow-Credentials" not in answer.headers
                 if origin in (*origins, wallet.url, None):
                     assert answer.status == status
+
+
+@pytest.mark.parametrize(
+    ("path", "is_shared"),
+    [(EVENTS, True), (PICTURES, True), ("/wallet/accounts/ann", False), ("/console", False)],
+)
+async def test_pages_of_allowed_origins_may_read_that_they_call_by_a_strange_name(
+    tmp_path: Path,
+    path: str,
+    is_shared: bool,  # noqa: FBT001 # drawn
+) -> None:
+    """Only what they might have watched, and a page that the name is led from is none of them."""
+    origins = ["https://shop.example"]
+    async with asyncio.timeout(DEADLINE_S), run_live_wallet(tmp_path, origins=origins) as wallet:
+        for origin in (*origins, "http://wallet.example"):
+            headers = {"Origin": origin, "Host": "wallet.example"}
+            async with wallet.client.get(path, headers=headers) as answer:
+                assert answer.status == 421
+                assert answer.headers.getall("Vary", []) == ["Origin"] * is_shared
+                allowed = answer.headers.getall("Access-Control-Allow-Origin", [])
+                assert allowed == [origin] * (is_shared and origin in origins)
 
 
 async def test_a_page_of_an_allowed_origin_comes_back_behind_its_last_event(tmp_path: Path) -> None:

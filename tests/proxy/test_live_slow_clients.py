@@ -18,7 +18,7 @@ from proxy.adapters.http_server import HttpLimits
 from proxy.adapters.live_outflow import Outflow
 from proxy.adapters.live_websocket import WebSocketListener
 from tests.proxy.live_wallet import LiveWallet, Socket, run_live_wallet
-from tests.proxy.test_service import running
+from tests.proxy.world import running
 
 pytestmark = pytest.mark.server
 

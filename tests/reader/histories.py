@@ -7,40 +7,36 @@ from hypothesis import strategies as st
 
 from contracts.commands import Command, OpenAccount, Transfer
 from contracts.coordination import Coordination
+from tests.drawing import drawn_at_once
 from tests.reader.journal_writer import FAR_IDS, Cause, GoOn, Incoming, Writer
 
 ACCOUNT_IDS: Final = ("issuer", "anna", "bert", "carl")
 STRANGER_IDS: Final = ("nobody", "astray")
 TRANSACTION_IDS: Final = tuple(f"t{number}" for number in range(12))
 
-coordinations: Final = st.sampled_from([way for way in Coordination if way])
-openings: Final = st.builds(
-    OpenAccount,
-    account_id=st.sampled_from(ACCOUNT_IDS),
-    currency=st.sampled_from(("USD", "USD", "EUR")),
-    overdraft_limit_minor=st.sampled_from((0, 50, 1_000)),
-)
-transfers: Final = st.builds(
+WAYS: Final = tuple(way for way in Coordination if way)
+openings: Final = drawn_at_once(OpenAccount, ACCOUNT_IDS, ("USD", "USD", "EUR"), (0, 50, 1_000))
+transfers: Final = drawn_at_once(
     Transfer,
-    from_account_id=st.sampled_from((*ACCOUNT_IDS, "nobody")),
-    to_account_id=st.sampled_from((*ACCOUNT_IDS, *STRANGER_IDS, *FAR_IDS, *FAR_IDS)),
-    amount_minor=st.integers(1, 60),
-    currency=st.sampled_from(("USD", "USD", "USD", "EUR")),
-    transaction_id=st.sampled_from(TRANSACTION_IDS),
-    coordination=coordinations,
+    (*ACCOUNT_IDS, "nobody"),
+    (*ACCOUNT_IDS, *STRANGER_IDS, *FAR_IDS, *FAR_IDS),
+    range(1, 61),
+    ("USD", "USD", "USD", "EUR"),
+    TRANSACTION_IDS,
+    WAYS,
 )
-goings_on: Final = st.builds(GoOn, st.integers(0, 2), st.integers(0, 11))
+goings_on: Final = drawn_at_once(GoOn, range(3), range(12))
 steps: Final = st.one_of(
     goings_on,
     goings_on,
-    st.builds(
+    drawn_at_once(
         Incoming,
-        payer_id=st.just(FAR_IDS[0]),
-        payee_id=st.sampled_from((*ACCOUNT_IDS[:-1], *ACCOUNT_IDS[:-1], "nobody")),
-        amount_minor=st.integers(1, 60),
-        transaction_id=st.sampled_from(TRANSACTION_IDS[:6]),
-        coordination=coordinations,
-        way=st.integers(0, 5),
+        FAR_IDS[:1],
+        (*ACCOUNT_IDS[:-1], *ACCOUNT_IDS[:-1], "nobody"),
+        range(1, 61),
+        TRANSACTION_IDS[:6],
+        WAYS,
+        range(6),
     ),
 )
 sources: Final = st.one_of(
@@ -111,9 +107,8 @@ def busy_writer(transfer_count: int, *, per_frame: int = 7) -> Writer:
 
 def _far_sources(first: int) -> list[tuple[str, int, list[Cause]]]:
     """Sources of steps between two of commands, some with results for others than their sender."""
-    ways = [way for way in Coordination if way]
-    out = [transfer("issuer", "far-1", 2, f"out-{first}-{way}", way) for way in ways]
-    back = [incoming("anna", 3, f"in-{first}-{way}", way) for way in ways]
+    out = [transfer("issuer", "far-1", 2, f"out-{first}-{way}", way) for way in WAYS]
+    back = [incoming("anna", 3, f"in-{first}-{way}", way) for way in WAYS]
     again: list[Cause] = [*out[:1], transfer("issuer", "anna", 1, f"near-{first}")]
     on: list[Cause] = [GoOn(first + number, first) for number in range(3)]
     return [("p1", 1, [*out]), ("w", 0, [*back, *back, *on[:2]]), ("p2", 1, again), ("", 1, on)]
@@ -127,3 +122,10 @@ def _nth_transfer(number: int) -> Transfer:
         payee = ACCOUNT_IDS[1 + (number - 1) % 3]
         return transfer("issuer", payee, 1 + (number - 1) % 9, f"t{number - 1}")
     return transfer("issuer", payee, 1 + number % 9, f"t{number}")
+
+
+def issuer_and_anna() -> Writer:
+    """A writer that has opened two accounts, as sequences 2 and 3."""
+    writer = Writer()
+    writer.write([("p1", 1, [OpenAccount("issuer", "USD", 100), OpenAccount("anna", "USD", 0)])])
+    return writer

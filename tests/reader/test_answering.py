@@ -9,8 +9,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contracts.commands import OpenAccount
-from contracts.coordination import Coordination, Step
 from contracts.queries import (
     AccountAnswer,
     AccountQuery,
@@ -39,11 +37,12 @@ from tests.reader.histories import (
     ACCOUNT_IDS,
     TRANSACTION_IDS,
     busy_writer,
+    issuer_and_anna,
     transfer,
     written,
     written_frames,
 )
-from tests.reader.journal_writer import FAR_IDS, GoOn, Writer
+from tests.reader.journal_writer import FAR_IDS
 from tests.reader.running import Journals, Running
 
 account_ids = st.sampled_from((*ACCOUNT_IDS, "nobody"))
@@ -233,7 +232,7 @@ async def test_an_account_without_entries_has_one_empty_page(
     tmp_path: Path, before: int | None
 ) -> None:
     """Found by the property above: before 0 once looked for an entry of sequence 0."""
-    journals, writer = Journals(), _opened()
+    journals, writer = Journals(), issuer_and_anna()
     await journals.append(writer.frames)
     async with Running(journals, tmp_path) as reader:
         page = await reader.ask(EntriesQuery("anna", 10, before))
@@ -272,111 +271,9 @@ async def test_a_balance_at_every_past_sequence(tmp_path: Path) -> None:
             assert answer == writer.books.account("anna", sequence, tip=tip)
 
 
-async def test_a_query_waits_for_the_sequence_that_it_demands(tmp_path: Path) -> None:
-    journals, writer = Journals(), _opened()
-    await journals.append(writer.frames)
-    frame = writer.write([("p1", 1, [transfer("issuer", "anna", 7, "t1")])])
-    tip = writer.tip.sequence
-    async with Running(journals, tmp_path) as reader:
-        waiting = [
-            asyncio.create_task(reader.ask(query))
-            for query in (
-                AccountQuery("anna", min_sequence=tip),
-                AccountQuery("anna", at_sequence=tip),
-                EntriesQuery("anna", 10, min_sequence=tip),
-                TransferQuery("issuer", "t1", min_sequence=tip),
-            )
-        ]
-        assert await reader.ask(AccountQuery("anna")) == writer.books.account("anna", 3, tip=tip)
-        assert not any(task.done() for task in waiting)
-        await journals.append([frame])
-        now, then, entries, outcome = [await task for task in waiting]
-        assert now == then == writer.books.account("anna", tip, tip=tip)
-        assert entries == writer.books.entries("anna", 10, None, tip=tip)
-        assert outcome == writer.books.transfer("issuer", "t1", tip=tip)
-
-
-async def test_a_sequence_that_does_not_come_is_said_to_be_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("reader.service.answering.QUERY_WAIT_S", 0.01)
-    journals, writer = Journals(), _opened()
-    await journals.append(writer.frames)
-    async with Running(journals, tmp_path) as reader:
-        answer = await reader.ask(AccountQuery("anna", min_sequence=2**62))
-        assert answer == NotFound(0, writer.tip.sequence, Missing.SEQUENCE)
-
-
-async def test_a_transfer_that_is_waited_for_is_told_when_it_comes(tmp_path: Path) -> None:
-    """A refusal that does not use up the name is not yet its outcome."""
-    journals, writer = Journals(), _opened()
-    await journals.append(writer.frames)
-    async with Running(journals, tmp_path) as reader:
-        waiting = asyncio.create_task(reader.ask(TransferQuery("issuer", "t1", wait_ms=9_000)))
-        refused = [transfer("issuer", "astray", 7, "t1")]
-        await journals.append([writer.write([("p1", 1, refused)])])
-        await reader.reach(writer.tip.sequence)
-        assert not waiting.done()
-        await journals.append([writer.write([("p1", 1, [transfer("issuer", "anna", 7, "t1")])])])
-        answer = await waiting
-        assert isinstance(answer, TransferAnswer)
-        assert (answer.sequence, answer.balance_minor) == (writer.tip.sequence, -7)
-
-
-@pytest.mark.parametrize("is_started", [False, True])
-async def test_a_transfer_between_partitions_is_waited_for_until_it_is_finished(
-    tmp_path: Path, *, is_started: bool
-) -> None:
-    """Its steps that come meanwhile answer nobody."""
-    journals, writer = Journals(), _opened()
-    first = writer.write([("p1", 1, [transfer("issuer", "far-1", 7, "t1", Coordination.TCC)])])
-    await journals.append(writer.frames if is_started else writer.frames[:-1])
-    async with Running(journals, tmp_path) as reader:
-        waiting = asyncio.create_task(reader.ask(TransferQuery("issuer", "t1", wait_ms=9_000)))
-        await journals.append([writer.write([("w", 1, [GoOn(0, 0)])])][:is_started])
-        await reader.reach(writer.tip.sequence if is_started else 3)
-        assert not waiting.done()
-        rest = [] if is_started else [first, writer.frames[-1]]
-        await journals.append([*rest, writer.write([("w", 1, [GoOn(0, 0)])])])
-        await reader.reach(writer.tip.sequence)
-        assert not waiting.done()
-        await journals.append([writer.write([("w", 1, [GoOn(0, 0)])])])
-        answer = await waiting
-        assert answer == writer.books.transfer("issuer", "t1", tip=writer.tip.sequence)
-        assert isinstance(answer, TransferAnswer)
-        assert [step.step for step in answer.steps] == [
-            None,
-            Step.TRY_DEBIT,
-            Step.CONFIRM_DEBIT,
-            Step.COMPLETE,
-        ]
-
-
-async def test_a_transfer_that_is_not_finished_in_time_is_answered_as_unfinished(
-    tmp_path: Path,
-) -> None:
-    """By choreography the payer's balance is without the amount, which is in flight."""
-    journals, writer = Journals(), _opened()
-    writer.write([("p1", 1, [transfer("issuer", "far-1", 7, "t1")])])
-    await journals.append(writer.frames)
-    async with Running(journals, tmp_path) as reader:
-        answer = await reader.ask(TransferQuery("issuer", "t1", wait_ms=10))
-        assert isinstance(answer, TransferAnswer)
-        assert (answer.is_finished, answer.rejection, answer.balance_minor) == (False, None, -7)
-        assert (answer.sequence, len(answer.steps)) == (writer.tip.sequence, 1)
-
-
-async def test_a_transfer_that_does_not_come_in_time_is_missing(tmp_path: Path) -> None:
-    journals, writer = Journals(), _opened()
-    await journals.append(writer.frames)
-    async with Running(journals, tmp_path) as reader:
-        answer = await reader.ask(TransferQuery("issuer", "t1", wait_ms=10))
-        assert answer == NotFound(0, writer.tip.sequence, Missing.TRANSFER)
-
-
 async def test_a_refused_transfer_is_found_by_its_name(tmp_path: Path) -> None:
     """Also when neither account exists, and after a restart."""
-    journals, writer = Journals(), _opened()
+    journals, writer = Journals(), issuer_and_anna()
     writer.write([("p1", 1, [transfer("nobody", "no-one", 7, "t1")])])
     await journals.append(writer.frames)
     for _ in range(2):
@@ -388,7 +285,7 @@ async def test_a_refused_transfer_is_found_by_its_name(tmp_path: Path) -> None:
 
 
 async def test_a_future_time_is_now(tmp_path: Path) -> None:
-    journals, writer = Journals(), _opened()
+    journals, writer = Journals(), issuer_and_anna()
     await journals.append(writer.frames)
     async with Running(journals, tmp_path) as reader:
         for at_ms in (writer.at_ms, 2**63 - 1):
@@ -398,7 +295,7 @@ async def test_a_future_time_is_now(tmp_path: Path) -> None:
 
 
 async def test_numbers_beyond_any_column_are_answered_too(tmp_path: Path) -> None:
-    journals, writer = Journals(), _opened()
+    journals, writer = Journals(), issuer_and_anna()
     await journals.append(writer.frames)
     async with Running(journals, tmp_path) as reader:
         lowest = -(2**63)
@@ -408,9 +305,3 @@ async def test_numbers_beyond_any_column_are_answered_too(tmp_path: Path) -> Non
         assert moment == NotFound(0, 0, Missing.MOMENT)
         moment = await reader.ask(AccountQuery("anna", at_ms=lowest))
         assert moment == NotFound(0, 0, Missing.MOMENT)
-
-
-def _opened() -> Writer:
-    writer = Writer()
-    writer.write([("p1", 1, [OpenAccount("issuer", "USD", 100), OpenAccount("anna", "USD", 0)])])
-    return writer

@@ -24,30 +24,24 @@ from contracts.frames import EVENT_FRAME, CommandFrame
 from contracts.limits import AMOUNT_MINOR_MAX
 from contracts.partitioning import SlotMap
 from contracts.rejections import Rejection
+from tests.drawing import drawn_at_once
 from writer.core.idempotency import FINGERPRINT_KEY_BYTES
 from writer.core.machine import Decision, Machine, QueuedFrame
 from writer.core.partition import Partition
 
 KEY = b"k" * FINGERPRINT_KEY_BYTES
-AMOUNTS = st.one_of(
-    st.integers(min_value=1, max_value=5),
-    st.sampled_from([1, 2**31, 2**53, 2**62, AMOUNT_MINOR_MAX - 1, AMOUNT_MINOR_MAX]),
-)
-IDS = st.sampled_from(["a", "b", "c", "d", "unknown"])
+AMOUNTS = (*range(1, 6), 1, 2**31, 2**53, 2**62, AMOUNT_MINOR_MAX - 1, AMOUNT_MINOR_MAX)
+IDS = ("a", "b", "c", "d")
+CURRENCIES = ("USD", "USD", "EUR")
 COMMANDS: st.SearchStrategy[Command] = st.one_of(
-    st.builds(
-        OpenAccount,
-        st.sampled_from(["a", "b", "c", "d"]),
-        st.sampled_from(["USD", "USD", "EUR"]),
-        st.sampled_from([0, 3, AMOUNT_MINOR_MAX]),
-    ),
-    st.builds(
+    drawn_at_once(OpenAccount, IDS, CURRENCIES, (0, 3, AMOUNT_MINOR_MAX)),
+    drawn_at_once(
         Transfer,
-        IDS,
-        IDS,
+        (*IDS, "unknown"),
+        (*IDS, "unknown"),
         AMOUNTS,
-        st.sampled_from(["USD", "USD", "EUR"]),
-        st.sampled_from(["t1", "t2", "t3", "t4", "t5", "t6", "t7", "t8"]),
+        CURRENCIES,
+        ("t1", "t2", "t3", "t4", "t5", "t6", "t7", "t8"),
     ),
 )
 FRAMES = st.lists(st.lists(COMMANDS, min_size=1, max_size=6), min_size=1, max_size=12)
