@@ -9,6 +9,16 @@ connections or clocks.
        └────────┘ frames are missing: it waits for an answer that tells what was in them
 
 While somebody waits, what frames bring is kept, so that answer and frames join without a gap.
+
+Sequences of an account, and which may be behind which:
+
+    seen              up to where frames have covered the account; its channel knows, it never falls
+    _covered_from     while somebody waits: where they began, or began again behind a gap; <= seen
+    _taken            the newest change that they brought; <= seen
+    present.sequence  the newest that frames or an answer told; >= _taken, and ahead of `seen` where
+                      the answer was another reader's
+    told              of a listener: who waits may claim any; who is live has been told all up to
+                      `seen` and up to its `told`
 """
 
 from collections.abc import Hashable, Iterator
@@ -130,7 +140,7 @@ class Watch(Generic[L]):
             yield Told([listener], structs.replace(present, sequence=sequence))
             return
         if present is not None and seen is not None and not self._waiting:
-            self._covered_from = max(seen, self._taken)
+            self._covered_from = seen
             self._recent = []
         self._waiting[listener] = _Place(from_sequence, wants_standing=True)
 
@@ -144,7 +154,6 @@ class Watch(Generic[L]):
 
         Between the two something may be missing.
         """
-        seen = max(seen, self._taken)
         for listener, told in self._live.items():
             self._waiting[listener] = _Place(max(told, seen), wants_standing=False)
         self._live.clear()
