@@ -177,31 +177,21 @@ class Watch(Generic[L]):
         if listeners:
             yield Told(listeners, Changed(present.terms, change))
 
-    def ask(self, seen: int) -> Ask | None:
-        """What to ask now, if anything, for those that are not ahead; `settle` must follow.
+    def ask(self, seen: int) -> Ask | int | None:
+        """What to ask now for those that are not ahead of `seen`; `settle` must follow.
 
-        Frames have covered the account up to `seen`.
+        If all are, the least of their places: look again when frames get there.
         """
         least = self._covered_from
         if least is None or self._is_asked:
             return None
-        known = max(seen, least)
         places = [place.told for place in self._waiting.values()]
-        told = [each for each in places if each is None or each <= known]
-        if not told:
-            return None
+        behind = [each for each in places if each is None or each <= seen]
+        after = min((each for each in behind or places if each is not None), default=None)
+        if not behind:
+            return after
         self._is_asked = True
-        after = min((each for each in told if each is not None), default=None)
         return Ask(self.account_id, after, max(least, after or 0))
-
-    def ahead_of(self, seen: int) -> int | None:
-        """The least place of those that are ahead, unless something is asked: then look again."""
-        least = self._covered_from
-        if least is None or self._is_asked:
-            return None
-        known = max(seen, least)
-        places = [place.told for place in self._waiting.values()]
-        return min((each for each in places if each is not None and each > known), default=None)
 
     def settle(self) -> None:
         """It is answered, or nobody knows; what is still missing may be asked again."""

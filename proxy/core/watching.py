@@ -265,10 +265,10 @@ class Watching(Generic[L]):
             if seen is None:
                 continue
             ask = watch.ask(seen)
-            if ask is not None:
+            if isinstance(ask, Ask):
                 found.append(ask)
-            elif (place := watch.ahead_of(seen)) is not None:
-                channel.may_ask_at(place, watch)
+            elif ask is not None:
+                channel.may_ask_at(ask, watch)
         return found
 
     def to_be_asked(self) -> list[int]:
