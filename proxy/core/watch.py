@@ -198,7 +198,12 @@ class Watch(Generic[L]):
         self._is_asked = False
 
     def refuse(self, sequence: int) -> Iterator[Told[L]]:
-        """There is no such account at a sequence: who claims no later place can't be told."""
+        """There is no such account at a sequence: who claims no later place can't be told.
+
+        Unless frames came further meanwhile: another reader may know it, and is asked next.
+        """
+        if self._covered_from is None or sequence < self._covered_from:
+            return
         refused = [each for each, (told, _) in self._waiting.items() if (told or 0) <= sequence]
         for each in refused:
             del self._waiting[each]

@@ -300,6 +300,20 @@ def test_an_unknown_account_is_refused_and_forgotten() -> None:
     assert said.slots == b"", "its readers are told that nobody listens"
 
 
+def test_a_reader_that_lags_refuses_nobody_when_another_one_has_been_heard() -> None:
+    """It may not know yet of an account whose opening was confirmed."""
+    watching = watched()
+    watching.subscribe("opener", "ann", None)
+    list(watching.take(frame(10, 10)))
+    asks = asked(watching)
+    list(watching.take(frame(12, 12)))
+    assert watching.answered(0, asks, ChangesAnswer(0, 10, 1, [None])) == []
+    asks = asked(watching)
+    assert asks == [Ask("ann", None, 12)]
+    told = list(news_of(watching.answered(0, asks, stood(12))))
+    assert told == [(["opener"], "stands", 12)]
+
+
 def test_who_knows_of_an_account_that_was_opened_since_is_not_refused() -> None:
     """By an answer from before it."""
     watching = watched()
