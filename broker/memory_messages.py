@@ -19,6 +19,7 @@ class MemoryMessages:
         """The present TCP connection; a new one after each cut."""
         self._is_cut = False
         self._closed = asyncio.Event()
+        self._bug: Exception | None = None
         self._mended = asyncio.Event()
         self._answering: dict[asyncio.Task[None], None] = {}
 
@@ -64,6 +65,8 @@ class MemoryMessages:
     async def closed(self) -> None:
         """See the port."""
         await self._closed.wait()
+        if self._bug is not None:
+            raise self._bug
 
     # --- requests ---
 
@@ -104,13 +107,20 @@ class MemoryMessages:
     def deliver(self, handler: Handler, data: bytes) -> None:
         """Hand a published message to the subscriber's handler."""
         if self._server.weather is not None:
-            handler(data)
+            self._handle(handler, data)
         else:  # not within the publisher's call
             asyncio.get_running_loop().call_soon(self._deliver_soon, handler, data)
 
     def _deliver_soon(self, handler: Handler, data: bytes) -> None:
         if self.is_connected:
+            self._handle(handler, data)
+
+    def _handle(self, handler: Handler, data: bytes) -> None:
+        try:
             handler(data)
+        except Exception as bug:  # noqa: BLE001  # raised by `closed`
+            self._bug = bug
+            self._closed.set()
 
     def _check_connected(self) -> None:
         if not self.is_connected:

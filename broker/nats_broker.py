@@ -70,7 +70,6 @@ class NatsBroker(NatsMessages):
         self._replicas = replicas
         self._appends = Appends(client, timeout_s=append_timeout_s)
         self._followings: set[NatsFollowing] = set()
-        self._closed = asyncio.Event()
         self._reconnected = asyncio.Event()
         self._hears_elections = False
         self._queue_configs: dict[str, dict[str, Any]] = {}
@@ -288,10 +287,6 @@ class NatsBroker(NatsMessages):
         while not self._client.is_connected:
             self._reconnected.clear()
             await self._reconnected.wait()
-
-    async def closed(self) -> None:
-        """See the port."""
-        await self._closed.wait()
 
     async def _hear_elections(self) -> None:
         """Listen for new leaders of streams, if this connection does not yet."""

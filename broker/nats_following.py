@@ -118,6 +118,11 @@ class NatsFollowing:
         self._reset.set()
 
     @property
+    def _is_left(self) -> bool:
+        """Whether another consumer is to come: what this one still brings says nothing new."""
+        return self._reset.is_set()
+
+    @property
     def backlog(self) -> int:
         """See the port."""
         return len(self._buffer)
@@ -227,7 +232,7 @@ class NatsFollowing:
                     await asyncio.sleep(_RETRY_S)
                 await self._find_rewind()
                 await self._drop_consumer()
-                self._reset.clear()  # not before: what the old one still brings says nothing new
+                self._reset.clear()  # not before: the old one is left until here
                 await self._make_consumer()
             except BrokerUnfit as fault:
                 self._fail(fault)
@@ -339,7 +344,7 @@ class NatsFollowing:
             return
         stored, consumer_sequence = _stored_message(message)
         if consumer_sequence != self._consumer_sequence + 1:
-            if not self._reset.is_set():  # told once, not for every message behind the gap
+            if not self._is_left:  # told once, not for every message behind the gap
                 _log.warning("%s: gap before %s, following anew", self.stream, stored.sequence)
             self.reset()
             return
@@ -369,7 +374,7 @@ class NatsFollowing:
 
     def _leave_copy(self, leave: Callable[[], None]) -> None:
         """Follow another one, or end if there is none left. Once for each consumer."""
-        if self._reset.is_set() or self._fault is not None:
+        if self._is_left or self._fault is not None:
             return
         try:
             leave()

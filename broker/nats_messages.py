@@ -27,6 +27,8 @@ class NatsMessages:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._answers: set[asyncio.Task[None]] = set()
+        self._closed = asyncio.Event()
+        self._bug: Exception | None = None
 
     @property
     def is_connected(self) -> bool:
@@ -44,7 +46,11 @@ class NatsMessages:
         """See the port."""
 
         async def received(message: Msg) -> None:
-            handler(message.data)
+            try:
+                handler(message.data)
+            except Exception as bug:  # noqa: BLE001  # nats-py would only tell `_on_error`
+                self._bug = bug
+                self._closed.set()
 
         return NatsSubscription(await self._client.subscribe(subject, cb=received))
 
@@ -114,6 +120,12 @@ class NatsMessages:
             with suppress(nats.errors.Error):
                 await subscription.unsubscribe()
         return answers
+
+    async def closed(self) -> None:
+        """See the port."""
+        await self._closed.wait()
+        if self._bug is not None:
+            raise self._bug
 
     async def api(
         self, verb: str, body: dict[str, Any] | None = None, *, timeout_s: float = API_TIMEOUT_S

@@ -15,7 +15,9 @@ from broker.port import BrokerFault
 _STILL_S: Final = 3.0
 """The leader is asked when this has passed without a message."""
 _STILL_S_MAX: Final = 24.0
-"""Each time that nothing follows it is left alone for twice as long, up to this."""
+"""Each time that nothing follows it is left alone for twice as long, up to this. So the first
+transfer after a pause, on a stalled copy of a quiet stream, may take longer than its request is
+held (WAIT_MS_DEFAULT)."""
 _ANSWERED_S: Final = 1.0
 
 

@@ -220,7 +220,10 @@ class Broker(Protocol):
         ...
 
     async def subscribe(self, subject: str, handler: Callable[[bytes], None]) -> Subscription:
-        """Call the handler with each message, in order, until the subscription ends."""
+        """Call the handler with each message, in order, until the subscription ends.
+
+        One that raises has a bug, which `closed` raises: who waits for that ends.
+        """
         ...
 
     async def serve(
@@ -251,5 +254,5 @@ class Broker(Protocol):
         ...
 
     async def closed(self) -> None:
-        """Return when the connection is given up for good."""
+        """Return when the connection is given up for good. Raise what a handler raised."""
         ...

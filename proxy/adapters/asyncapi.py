@@ -51,7 +51,11 @@ def describe_messages() -> dict[str, Any]:
         "channels": {
             "subscribe": {
                 "address": "/wallet/subscribe",
-                "description": "One WebSocket, any number of accounts up to a bound.",
+                "description": (
+                    "One WebSocket, any number of accounts up to a bound. While the wallet can't"
+                    " read an account, nothing comes for it, no error either: it is told as soon"
+                    " as it can be."
+                ),
                 "messages": {name: _message_of_components(name) for name in kinds},
                 "bindings": {"ws": {"method": "GET"}},
             },
@@ -60,7 +64,8 @@ def describe_messages() -> dict[str, Any]:
                 "description": (
                     "Server-Sent Events of one account: `state`, `change`, and `refused` with an"
                     " error. The id of the first two is the sequence; sent as `Last-Event-ID`, or"
-                    " as `from_sequence` in the query, it is the place to go on behind."
+                    " as `from_sequence` in the query, it is the place to go on behind. If nothing"
+                    " can be told within 10 s, the answer is a 503."
                 ),
                 "parameters": {"account_id": {"description": "The account that is watched."}},
                 "messages": {name: _message_of_components(name) for name in _STREAMED},

@@ -7,6 +7,7 @@ and cut off.
 """
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -20,6 +21,10 @@ from proxy.ports import Telling
 
 OUTFLOW_BYTES_MAX: Final = 64 * 1_024
 """Written and not taken by the kernel; more is not written."""
+
+UNSENT_BYTES_MAX: Final = 16 * 1_024
+"""Taken by the kernel and not sent. By default it takes megabytes: where a client reads slowly all
+the time, nothing would move for longer than STUCK_S, and pings would wait behind them."""
 
 OUTFLOW_NEWS_MAX: Final = REPLAY_CHANGES_MAX + 24
 """News that waits to be written: a whole replay of an account, and some."""
@@ -70,6 +75,7 @@ class Outflow:
         self._left = 0
         """Bytes that nobody had taken when it was last looked at."""
         transport.set_write_buffer_limits(high=OUTFLOW_BYTES_MAX)
+        _bound_unsent(transport)
 
     @property
     def is_paused(self) -> bool:
@@ -175,6 +181,12 @@ class Outflow:
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
         self._room = None
+
+
+def _bound_unsent(transport: asyncio.WriteTransport) -> None:
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)
 
 
 def _account_of(news: News) -> str:

@@ -9,6 +9,16 @@ connections or clocks.
        └────────┘ frames are missing: it waits for an answer that tells what was in them
 
 While somebody waits, what frames bring is kept, so that answer and frames join without a gap.
+
+Sequences of an account, and which may be behind which:
+
+    seen              up to where frames have covered the account; its channel knows, it never falls
+    _covered_from     while somebody waits: where they began, or began again behind a gap; <= seen
+    _taken            the newest change that they brought; <= seen
+    present.sequence  the newest that frames or an answer told; >= _taken, and ahead of `seen` where
+                      the answer was another reader's
+    told              of a listener: who waits may claim any; who is live has been told all up to
+                      `seen` and up to its `told`
 """
 
 from collections.abc import Hashable, Iterator
@@ -132,7 +142,7 @@ class Watch(Generic[L]):
             yield Told([listener], structs.replace(present, sequence=sequence))
             return
         if present is not None and seen is not None and not self._waiting:
-            self._covered_from = max(seen, self._taken)
+            self._covered_from = seen
             self._recent = []
         self._waiting[listener] = _Place(from_sequence, wants_standing=True)
         if self._asked is not None:
@@ -149,7 +159,6 @@ class Watch(Generic[L]):
 
         Between the two something may be missing.
         """
-        seen = max(seen, self._taken)
         for listener, told in self._live.items():
             self._waiting[listener] = _Place(max(told, seen), wants_standing=False)
         self._live.clear()
@@ -173,32 +182,22 @@ class Watch(Generic[L]):
         if listeners:
             yield Told(listeners, Changed(present.terms, change))
 
-    def ask(self, seen: int) -> Ask | None:
-        """What to ask now, if anything, for those that are not ahead; `settle` must follow.
+    def ask(self, seen: int) -> Ask | int | None:
+        """What to ask now for those that are not ahead of `seen`; `settle` must follow.
 
-        Frames have covered the account up to `seen`.
+        If all are, the least of their places: look again when frames get there.
         """
         least = self._covered_from
         if least is None or self._asked is not None:
             return None
-        known = max(seen, least)
         places = [place.told for place in self._waiting.values()]
-        told = [each for each in places if each is None or each <= known]
-        if not told:
-            return None
+        behind = [each for each in places if each is None or each <= seen]
+        after = min((each for each in behind or places if each is not None), default=None)
+        if not behind:
+            return after
         self._late.clear()
-        after = min((each for each in told if each is not None), default=None)
         self._asked = Ask(self.account_id, after, max(least, after or 0))
         return self._asked
-
-    def ahead_of(self, seen: int) -> int | None:
-        """The least place of those that are ahead, unless something is asked: then look again."""
-        least = self._covered_from
-        if least is None or self._asked is not None:
-            return None
-        known = max(seen, least)
-        places = [place.told for place in self._waiting.values()]
-        return min((each for each in places if each is not None and each > known), default=None)
 
     def settle(self, ask: Ask) -> None:
         """It is answered, or nobody knows; what is still missing may be asked again.
@@ -211,14 +210,14 @@ class Watch(Generic[L]):
     def refuse(self, ask: Ask, sequence: int) -> Iterator[Told[L]]:
         """There was no such account at a sequence: refuse who claims no later place.
 
-        Who came since it was asked may know that the account was opened: it is asked again.
+        It is asked again if frames came further meanwhile, as another reader may know it; and for
+        who came since it was asked, and may know that the account was opened.
         """
-        if ask is not self._asked:
+        if ask is not self._asked or self._covered_from is None or sequence < self._covered_from:
             return
-        waiting = self._waiting.items()
         refused = [
             each
-            for each, (told, _) in waiting
+            for each, (told, _) in self._waiting.items()
             if (told or 0) <= sequence and each not in self._late
         ]
         for each in refused:

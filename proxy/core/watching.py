@@ -1,9 +1,13 @@
 """Everything that is watched through one proxy: which slots it listens to, and what frames bring.
 
-Frames of a partition count while they continue each other. Where one is missing, all that watch
-the partition wait until they have asked what was in it. Several readers push the same: what was
+Frames of a partition count while they continue each other. Where one is missing, all that it would
+have covered wait until they have asked what was in it. Several readers push the same: what was
 seen is skipped. A frame says which `Listen` it covers; an account is covered by frames whose
-version is that of its slot or a later one.
+version is that of its slot or a later one. Readers hear of a new slot one after the other, each
+somewhere else in the journal. So how far frames came is remembered by version, where it differs:
+
+    up to version  7    13    a reader that has not heard of the newest slot is ahead
+                   8    12    and one that has is here; the two become one when it gets there
 
 Anybody may claim to know what is still to come. Nothing is asked for who is ahead of the frames:
 it is told when they get there, and refused when they still don't after some heartbeats.
@@ -14,7 +18,7 @@ Owns versions, gaps and what has to be asked; knows no broker, no connection and
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Sequence
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
@@ -40,9 +44,21 @@ def sequence_asked_for(asks: Sequence[Ask]) -> int:
     return max(ask.min_sequence for ask in asks)
 
 
-class _Slot(Struct):
+_NOT_SEEN: Final = -1
+
+
+class _Slot(Struct, Generic[L]):
     since: int
-    watches: int
+    """The version that it was added with."""
+    watches: dict[str, Watch[L]]
+
+
+class _Reach(Struct):
+    """How far frames came for the slots of some versions: up to this, from the reach before on."""
+
+    version: int
+    seen: int
+    """Up to here frames continued each other."""
 
 
 class _Channel(Generic[L]):
@@ -50,13 +66,10 @@ class _Channel(Generic[L]):
 
     def __init__(self) -> None:
         self.watches: dict[str, Watch[L]] = {}
-        self.slots: dict[int, _Slot] = {}
-        self.version = _NO_VERSION
-        """The highest that a frame covered; frames of lower ones don't count any more."""
-        self.seen = 0
-        """Up to here frames continued each other, once there is a version."""
-        self.uncovered: dict[str, Watch[L]] = {}
-        """Whose version no frame has covered yet."""
+        self.slots: dict[int, _Slot[L]] = {}
+        """In the order of their versions."""
+        self._reaches: list[_Reach] = []
+        """Versions rise, and who covers more has not seen more: `seen` falls."""
         self.to_ask: OrderedDict[str, Watch[L]] = OrderedDict()
         """Who may have something to ask."""
         self._ahead: list[tuple[int, str]] = []
@@ -70,27 +83,31 @@ class _Channel(Generic[L]):
         self.is_heard = False
         """Whether a frame counted since the last heartbeat."""
 
-    def seen_of(self, watch: Watch[L]) -> int | None:
-        """Up to where frames have covered an account."""
-        is_covered = self.version != _NO_VERSION and watch.since <= self.version
-        return self.seen if is_covered else None
+    @property
+    def version(self) -> int:
+        """The highest that a frame covered."""
+        return self._reaches[-1].version if self._reaches else _NO_VERSION
+
+    def seen_since(self, version: int) -> int | None:
+        """Up to where frames have covered a slot that was added with a version."""
+        return next((each.seen for each in self._reaches if version <= each.version), None)
 
     def cover(self, frame: ChangeFrame, version: int) -> None:
         """Let the frame count: join those that it is the first to cover, notice what is missing."""
-        is_first = self.version == _NO_VERSION
-        if not is_first and frame.after_sequence > self.seen:
-            for watch in self.watches.values():
-                if watch.since <= self.version:
-                    self._cover_from(frame.after_sequence, watch)
-        if version > self.version:
-            for watch in list(self.uncovered.values()):
-                if watch.since <= version:
-                    del self.uncovered[watch.account_id]
-                    self._cover_from(frame.after_sequence, watch)
-            # This chain is followed now, also if another reader's had got further.
-            self.version, self.seen = version, frame.tip_sequence
-        else:
-            self.seen = max(self.seen, frame.tip_sequence)
+        # Who is covered only now begins where the others are, also if this reader is behind them.
+        start = max(frame.after_sequence, self._reaches[-1].seen if self._reaches else 0)
+        self._divide_at(version)
+        before = _NO_VERSION
+        for reach in self._reaches:
+            if reach.version > version:
+                break
+            if frame.after_sequence > reach.seen:
+                for watch in self._watches_between(before, reach.version):
+                    watch.cover(start, reach.seen)
+                    self.may_ask(watch)
+            reach.seen = max(reach.seen, start, frame.tip_sequence)
+            before = reach.version
+        self._join_reaches()
         self._wake()
 
     def may_ask(self, watch: Watch[L]) -> None:
@@ -107,10 +124,34 @@ class _Channel(Generic[L]):
 
     def drop(self, watch: Watch[L]) -> None:
         """Nobody listens to it any more."""
-        del self.watches[watch.account_id]
-        self.uncovered.pop(watch.account_id, None)
-        self.to_ask.pop(watch.account_id, None)
-        self._forget_ahead(watch.account_id)
+        account_id = watch.account_id
+        del self.watches[account_id]
+        slot = self.slots[watch.slot]
+        del slot.watches[account_id]
+        if not slot.watches:
+            del self.slots[watch.slot]
+        self.to_ask.pop(account_id, None)
+        self._forget_ahead(account_id)
+
+    def _divide_at(self, version: int) -> None:
+        """Let there be a reach that ends with a version."""
+        at = bisect_left(self._reaches, version, key=lambda each: each.version)
+        if at == len(self._reaches):
+            self._reaches.append(_Reach(version, _NOT_SEEN))
+        elif self._reaches[at].version > version:
+            self._reaches.insert(at, _Reach(version, self._reaches[at].seen))
+
+    def _join_reaches(self) -> None:
+        """Let those that came as far be one."""
+        differing = [each for each, after in pairwise(self._reaches) if each.seen > after.seen]
+        self._reaches = [*differing, self._reaches[-1]]
+
+    def _watches_between(self, before: int, version: int) -> Iterator[Watch[L]]:
+        """Those whose slots were added behind a version, up to another."""
+        newest = takewhile(lambda each: each.since > before, reversed(self.slots.values()))
+        for slot in newest:
+            if slot.since <= version:
+                yield from slot.watches.values()
 
     def _forget_ahead(self, account_id: str) -> None:
         place = self._ahead_at.pop(account_id, None)
@@ -119,15 +160,11 @@ class _Channel(Generic[L]):
 
     def _wake(self) -> None:
         """Let those be asked for to whose place frames have come."""
-        count = bisect_right(self._ahead, self.seen, key=lambda each: each[0])
+        count = bisect_right(self._ahead, self._reaches[0].seen, key=lambda each: each[0])
         for _, account_id in self._ahead[:count]:
             del self._ahead_at[account_id]
             self.may_ask(self.watches[account_id])
         del self._ahead[:count]
-
-    def _cover_from(self, after_sequence: int, watch: Watch[L]) -> None:
-        watch.cover(after_sequence, self.seen)
-        self.may_ask(watch)
 
 
 class Watching(Generic[L]):
@@ -154,7 +191,7 @@ class Watching(Generic[L]):
         watch = channel.watches.get(account_id)
         if watch is None:
             watch = self._watch(channel, partition, account_id)
-        seen = channel.seen_of(watch)
+        seen = channel.seen_since(watch.since)
         told = list(watch.add(listener, from_sequence, seen))
         channel.claims.pop((account_id, listener), None)
         if from_sequence is not None:
@@ -204,10 +241,10 @@ class Watching(Generic[L]):
         if version == _NO_VERSION:
             self._unsaid[frame.partition] = None  # that reader does not know of this proxy
             return
-        if version < channel.version:
-            return
-        channel.is_heard = True
-        if version == channel.version and frame.tip_sequence <= channel.seen:
+        if version >= channel.version:
+            channel.is_heard = True
+        seen = channel.seen_since(version)
+        if seen is not None and frame.tip_sequence <= seen:
             return
         channel.cover(frame, version)
         watches = channel.watches
@@ -224,11 +261,14 @@ class Watching(Generic[L]):
         channel = self._channels.get(partition)
         while channel is not None and channel.to_ask and len(found) < most:
             _, watch = channel.to_ask.popitem(last=False)
-            ask = watch.ask(channel.seen)
-            if ask is not None:
+            seen = channel.seen_since(watch.since)
+            if seen is None:
+                continue
+            ask = watch.ask(seen)
+            if isinstance(ask, Ask):
                 found.append(ask)
-            elif (place := watch.ahead_of(channel.seen)) is not None:
-                channel.may_ask_at(place, watch)
+            elif ask is not None:
+                channel.may_ask_at(ask, watch)
         return found
 
     def to_be_asked(self) -> list[int]:
@@ -279,7 +319,7 @@ class Watching(Generic[L]):
             watch = channel.watches.get(account_id)
             if watch is None:
                 continue
-            seen = channel.seen_of(watch)
+            seen = channel.seen_since(watch.since)
             if seen is None:
                 channel.claims[claim] = channel.beats  # frames that don't cover it say nothing
             else:
@@ -294,25 +334,19 @@ class Watching(Generic[L]):
         if slot is None:
             version = self._versions.get(partition, _NO_VERSION) + 1
             self._versions[partition] = version
-            slot = channel.slots[number] = _Slot(version, 0)
+            slot = channel.slots[number] = _Slot(version, {})
             self._unsaid[partition] = None
-        slot.watches += 1
         watch: Watch[L] = Watch(account_id, partition, number, slot.since)
-        channel.watches[account_id] = watch
-        if channel.version != _NO_VERSION and slot.since <= channel.version:
-            watch.cover(channel.seen, channel.seen)
-        else:
-            channel.uncovered[account_id] = watch
+        channel.watches[account_id] = slot.watches[account_id] = watch
+        seen = channel.seen_since(slot.since)
+        if seen is not None:
+            watch.cover(seen, seen)
         return watch
 
     def _drop_idle(self, channel: _Channel[L], partition: int, watch: Watch[L]) -> None:
         if not watch.is_idle or channel.watches.get(watch.account_id) is not watch:
             return
         channel.drop(watch)
-        slot = channel.slots[watch.slot]
-        slot.watches -= 1
-        if not slot.watches:
-            del channel.slots[watch.slot]
         if not channel.watches:
             del self._channels[partition]
             self._unsaid[partition] = None

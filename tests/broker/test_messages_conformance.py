@@ -58,6 +58,21 @@ async def test_a_subscription_that_ended_brings_nothing_more(connect: Connect) -
     assert received == {"ended": [b"1"], "kept": [b"1", b"2"], "later": [b"2"]}
 
 
+async def test_what_a_handler_raises_is_raised_to_who_waits_for_the_end(connect: Connect) -> None:
+    """A process does, so a bug ends it rather than one message."""
+    sender, subscriber = await connect(), await connect()
+
+    def stumble(data: bytes) -> None:
+        raise ValueError(data)
+
+    await subscriber.subscribe("wallet.res.p", stumble)
+    await subscriber.stream_state(JOURNAL)
+    await sender.publish("wallet.res.p", b"1")
+    with pytest.raises(ValueError, match="1"):
+        async with asyncio.timeout(DEADLINE_S):
+            await subscriber.closed()
+
+
 async def test_a_request_gets_its_answer(connect: Connect) -> None:
     server, client = await connect(), await connect()
     await _serve(server, "wallet.qry.0", _echo(b"echo "))

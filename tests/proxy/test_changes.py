@@ -26,6 +26,7 @@ from proxy.core.watch import Changed, News, Standing
 from proxy.ports import Telling
 from proxy.service.changes import BrokerWatches
 from proxy.service.gateway import BrokerGateway
+from runtime.process import lose
 from tests.proxy.world import WAIT_MS, World, running, submit
 
 pytestmark = pytest.mark.virtual_time
@@ -141,6 +142,28 @@ async def test_more_accounts_than_fit_into_one_query(world: World) -> None:
     assert sorted(told) == sorted(
         [*((each, f"once-{each}") for each in ids), *((each, f"again-{each}") for each in ids[:2])]
     )
+
+
+async def test_a_bug_in_telling_a_change_ends_the_process(world: World) -> None:
+    """Others would have missed it without a word."""
+
+    class Broken(Watcher):
+        def tell(self, telling: Telling) -> None:
+            super().tell(telling)
+            assert not isinstance(telling.news, Changed), "a bug"
+
+    payer, payee = accounts_in(world, 0, 2)
+    async with world.gateway() as gateway, world.reader(), world.writer():
+        await submit(gateway, OpenAccount(payer, "USD", 9), opening(payee))
+        async with watches(world, gateway) as made:
+            broken = Broken()
+            made.watch(broken, payee, None)
+            await broken.until(bool)
+            ending = asyncio.create_task(lose(world.proxy_connection))
+            await submit(gateway, Transfer(payer, payee, 1, "USD", "t"))
+            with pytest.raises(AssertionError, match="a bug"):
+                async with asyncio.timeout(DEADLINE_S):
+                    await ending
 
 
 @pytest.mark.usefixtures("_small_queries")

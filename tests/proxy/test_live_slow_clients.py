@@ -16,7 +16,7 @@ import pytest
 from proxy.adapters import live_outflow, live_websocket
 from proxy.adapters.http_server import HttpLimits
 from proxy.adapters.live_outflow import Outflow
-from proxy.adapters.live_websocket import WebSocketListener
+from proxy.adapters.live_websocket import WebSocketListener, websocket_frame
 from tests.proxy.live_wallet import LiveWallet, Socket, run_live_wallet
 from tests.proxy.world import running
 
@@ -180,6 +180,37 @@ async def test_who_reads_nothing_for_long_is_cut_off_and_told_why(
     assert (kind, data[:2]) == (8, (4_008).to_bytes(2, "big"))
     assert b"from_sequence" in data
     assert heard == sorted(set(heard))
+
+
+class _Paused(asyncio.Protocol):
+    """A connection of the server's, whose client reads nothing."""
+
+    def __init__(self) -> None:
+        self.is_paused = False
+        self.outflow: asyncio.Future[Outflow] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self.outflow.set_result(Outflow(transport, websocket_frame, transport.close))
+
+    def pause_writing(self) -> None:
+        self.is_paused = True
+
+
+async def test_the_kernel_keeps_little_of_what_is_not_read() -> None:
+    """Else a ping waits behind it for longer than its answer may take, and so does the newest."""
+    loop, served = asyncio.get_running_loop(), _Paused()
+    server = await loop.create_server(lambda: served, "127.0.0.1", 0)
+    block, sent = bytes(4_096), 0
+    async with server, asyncio.timeout(DEADLINE_S):
+        with socket.create_connection(server.sockets[0].getsockname()):
+            outflow = await served.outflow
+            while not served.is_paused:
+                outflow.send(block)
+                sent += len(block)
+                await asyncio.sleep(0)
+            outflow.close()
+    assert sent < 1_024 * 1_024
 
 
 async def test_a_quiet_connection_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,17 +233,43 @@ def test_who_is_a_little_ahead_is_asked_for_when_frames_get_there() -> None:
         assert asked(watching) == []
 
 
-def test_who_is_ahead_of_a_reader_that_lags_is_asked_for_when_it_gets_there() -> None:
-    """Frames of another reader had got there, but those of this one count from now on."""
+def test_who_is_ahead_of_the_readers_that_know_its_slot_is_asked_for_when_they_get_there() -> None:
+    """Those that don't know it had got there before."""
     watching = live()
-    watching.subscribe("far", "ann", 2**53)
+    watching.subscribe("two", "bob", 13)
+    list(watching.take(frame(10, 10, version=2)))
     list(watching.take(frame(10, 14)))
-    watching.subscribe("two", "ann", 13)
-    watching.subscribe("three", "bob", None)
-    list(watching.take(frame(11, 12, version=2)))
-    assert asked(watching) == [Ask("bob", None, 11)]
+    assert asked(watching) == []
+    list(watching.take(frame(10, 12, version=2)))
+    assert asked(watching) == []
     list(watching.take(frame(12, 13, version=2)))
-    assert asked(watching) == [Ask("ann", 13, 13)]
+    assert asked(watching) == [Ask("bob", 13, 13)]
+
+
+def test_a_newcomer_costs_nobody_a_question_where_the_first_reader_to_hear_of_it_lags() -> None:
+    """What others have seen it gets by its own question, also in a slot that is known already."""
+    watching = live()
+    list(watching.take(frame(10, 12, change(12))))
+    watching.subscribe("two", "bob", None)
+    list(watching.take(frame(10, 10, version=2)))
+    watching.subscribe("three", "xef", None)
+    list(watching.take(frame(12, 12, version=2)))
+    assert asked(watching) == [Ask("bob", None, 12), Ask("xef", None, 12)]
+    told = list(news_of(watching.take(frame(12, 13, change(13), version=2))))
+    assert told == [(["one"], "change", 13)]
+
+
+def test_a_newcomer_costs_nobody_a_question_where_changes_come_before_all_have_heard_of_it() -> (
+    None
+):
+    """What one reader pushed before it heard of it counts for all others."""
+    watching = live()
+    watching.subscribe("two", "bob", None)
+    list(watching.take(frame(10, 10, version=2)))
+    told = list(news_of(watching.take(frame(10, 11, change(11)))))
+    assert told == [(["one"], "change", 11)]
+    list(watching.take(frame(11, 11, version=2)))
+    assert asked(watching) == [Ask("bob", None, 11)]
 
 
 def test_a_query_holds_so_much_and_no_more_and_nobody_is_forgotten() -> None:
@@ -272,6 +298,20 @@ def test_an_unknown_account_is_refused_and_forgotten() -> None:
     assert watching.partitions == []
     ((_, said),) = watching.listens()
     assert said.slots == b"", "its readers are told that nobody listens"
+
+
+def test_a_reader_that_lags_refuses_nobody_when_another_one_has_been_heard() -> None:
+    """It may not know yet of an account whose opening was confirmed."""
+    watching = watched()
+    watching.subscribe("opener", "ann", None)
+    list(watching.take(frame(10, 10)))
+    asks = asked(watching)
+    list(watching.take(frame(12, 12)))
+    assert watching.answered(0, asks, ChangesAnswer(0, 10, 1, [None])) == []
+    asks = asked(watching)
+    assert asks == [Ask("ann", None, 12)]
+    told = list(news_of(watching.answered(0, asks, stood(12))))
+    assert told == [(["opener"], "stands", 12)]
 
 
 def test_who_knows_of_an_account_that_was_opened_since_is_not_refused() -> None:
@@ -337,15 +377,16 @@ def test_who_comes_when_all_have_left_is_not_refused_by_what_they_asked(
     assert list(news_of(told)) == [(["opener"], "stands", 11)]
 
 
-def test_frames_of_a_reader_that_does_not_know_the_newest_slots_do_not_count() -> None:
+def test_frames_of_a_reader_that_does_not_know_the_newest_slots_say_nothing_about_them() -> None:
     watching = live()
     watching.subscribe("two", "bob", None)
-    assert asked(watching) == []
     list(watching.take(frame(10, 10, version=2)))
-    assert asked(watching) == [Ask("bob", None, 10)]
-    assert list(watching.take(frame(10, 12, change(12)))) == [], "it may lack changes of bob"
-    told = news_of(watching.take(frame(10, 12, change(12), version=2)))
-    assert list(told) == [(["one"], "change", 12)]
+    told = list(news_of(watching.answered(0, asked(watching), stood(10))))
+    assert told == [(["two"], "stands", 10)]
+    told = list(news_of(watching.take(frame(10, 12, change(12)))))
+    assert told == [(["one"], "change", 12)], "it may lack changes of bob"
+    told = list(news_of(watching.take(frame(10, 12, change(11, "bob"), change(12), version=2))))
+    assert told == [(["two"], "change", 11)]
 
 
 def test_a_reader_that_does_not_know_the_proxy_is_told_at_once() -> None:
