@@ -56,10 +56,10 @@ _NO_REPLICAS: Final = 1
 _LASTS: Final = "Nats-TTL"
 _ABSENT_ASKED_AGAIN_S: Final = (0.1, 0.4, 1.0, 1.0)
 """Pauses: a server that led before it stood still notices within a heartbeat of 1 s."""
-READ_BYTES: Final = 256 * 1024
+_READ_BYTES: Final = 256 * 1024
 """Of a connection at a time, at most. nats-py would read 32 KiB, and has no option for it: so a
 snapshot of 346 MB would take half a second longer."""
-nats.aio.client.DEFAULT_BUFFER_SIZE = READ_BYTES
+nats.aio.client.DEFAULT_BUFFER_SIZE = _READ_BYTES
 
 
 class NatsBroker(NatsMessages):

@@ -29,8 +29,8 @@ from contracts.subjects import (
 )
 
 _ASKED_AFTER_S: Final = 0.2
-"""No chunk for so long: the server is asked whether it can read another one. A consumer leaves out
-what it can't read, though the server counts it, and says nothing."""
+"""No chunk for so long: the stream's leader is asked whether it can read another one. A consumer
+leaves out what it can't read, though the server counts it, and says nothing."""
 _STALL_S_MAX: Final = 5.0
 """How long a chunk that the server can read may take. Recovery goes on without this snapshot then,
 to the older one or to the next fault of the connection."""
@@ -150,7 +150,7 @@ class NatsSnapshots:
             while got < count:
                 some = await _arrived(messages, _ASKED_AFTER_S)
                 if not some:
-                    if await self._can_not_read_on(subject, read, count):
+                    if await self._is_at_its_end(subject, read, count):
                         lack = f"only {got} of {count} chunks came"
                         raise SnapshotDamaged(f"{lack}, and the server can read no more")
                     messages = aiter(following)  # the wait that was given up has ended the other
@@ -164,17 +164,19 @@ class NatsSnapshots:
         finally:
             await following.close()
 
-    async def _can_not_read_on(self, subject: str, read: int, count: int) -> bool:
-        """Whether the server counts all chunks, and has none behind a sequence that it can read.
+    async def _is_at_its_end(self, subject: str, read: int, count: int) -> bool:
+        """Whether the stream's leader counts all chunks, and can read none behind a sequence.
 
-        One that counts fewer has just become the stream's leader, and is still to get them.
+        One that counts fewer has just begun to lead, and is still to get them. One that can't be
+        asked says nothing of the chunks: they may come when it can be.
         """
         body = {"next_by_subj": subject, "seq": read + 1}
-        answer = await self._api(f"STREAM.MSG.GET.{SNAPSHOTS_STREAM}", body)
-        if answer.get("error", {}).get("err_code") == NO_MESSAGE:
-            return (await self._subjects(subject)).get(subject, 0) == count
-        _checked(answer)
-        return False
+        try:
+            answer = await self._api(f"STREAM.MSG.GET.{SNAPSHOTS_STREAM}", body)
+            has_none = answer.get("error", {}).get("err_code") == NO_MESSAGE
+            return has_none and (await self._subjects(subject)).get(subject, 0) == count
+        except BrokerFault:
+            return False
 
     async def _subjects(self, pattern: str) -> dict[str, int]:
         """The subjects that hold messages, and how many; none if somebody deleted the bucket."""

@@ -39,9 +39,10 @@ _GC_THRESHOLDS: Final = (20_000, 50, 1_000)
 """Reference cycles are rare here: connections and exceptions make a few. By Python's own thresholds
 a recovery spends a twentieth of its time on walks over what it has just made."""
 
-_UV_THREADS: Final = "64"
-"""libuv looks names up in half of its threads, of which it has 4: then two servers' names that
-nobody answers for, as after a machine died, hold up the lookup of every other one for 10 s."""
+_UV_THREADS: Final = "32"
+"""libuv looks names up in half of its threads. It would have 4: then two lookups of a name that
+nobody answers for, as after a machine died, hold up all others for 10 s. All are started at the
+first one, and a process that gets fewer is aborted: a container's `pids_limit` must allow them."""
 
 
 class Unfit(Exception):

@@ -82,6 +82,8 @@ def read_secret(environment: Mapping[str, str], name: str) -> str | None:
 def read_nats_url(environment: Mapping[str, str]) -> str:
     """The addresses with the password, when that stands in a file of its own. Raise Unfit."""
     urls = environment.get("EWALLET_NATS_URL", "nats://127.0.0.1:4222")
+    if any(urlsplit(url.strip()).scheme in ("ws", "wss") for url in urls.split(",")):
+        raise Unfit("EWALLET_NATS_URL must have nats:// or tls:// addresses, not WebSocket's.")
     password = read_secret(environment, "EWALLET_NATS_PASSWORD")
     if password is None:
         return urls

@@ -77,7 +77,7 @@ class Call(Struct, frozen=True):
     @property
     def is_shared(self) -> bool:
         """Whether pages on other hosts may read its answers if they are let watch."""
-        return any(reply.headers == _SHARED_HEADERS for reply in self.replies)
+        return any(set(_SHARED_HEADERS) <= set(reply.headers) for reply in self.replies)
 
 
 ANY_CALL: Final = (

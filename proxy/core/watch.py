@@ -15,8 +15,8 @@ Sequences of an account, and which may be behind which:
     seen              up to where frames have covered the account; its channel knows, it never falls
     _covered_from     while somebody waits: where they began, or began again behind a gap; <= seen
     _taken            the newest change that they brought; <= seen
-    present.sequence  the newest that frames or an answer told; >= _taken, and ahead of `seen` where
-                      the answer was another reader's
+    present.sequence  the newest that frames told, or the first answer; >= _taken, and ahead of
+                      `seen` where the answer was another reader's
     told              of a listener: who waits may claim any; who is live has been told all up to
                       `seen` and up to its `told`
 """
@@ -187,8 +187,7 @@ class Watch(Generic[L]):
 
         If all are, the least of their places: look again when frames get there.
         """
-        least = self._covered_from
-        if least is None or self._asked is not None:
+        if self._covered_from is None or self._asked is not None:
             return None
         places = [place.told for place in self._waiting.values()]
         behind = [each for each in places if each is None or each <= seen]
@@ -196,7 +195,9 @@ class Watch(Generic[L]):
         if not behind:
             return after
         self._late.clear()
-        self._asked = Ask(self.account_id, after, max(least, after or 0))
+        # Of an earlier sequence a reader might say less than what clients can know by now.
+        known = seen if self._present is None else max(seen, self._present.sequence)
+        self._asked = Ask(self.account_id, after, known)
         return self._asked
 
     def settle(self, ask: Ask) -> None:
@@ -210,7 +211,7 @@ class Watch(Generic[L]):
     def refuse(self, ask: Ask, sequence: int) -> Iterator[Told[L]]:
         """There was no such account at a sequence: refuse who claims no later place.
 
-        It is asked again if frames came further meanwhile, as another reader may know it; and for
+        It is asked again if frames began anew behind that, as another reader may know it; and for
         who came since it was asked, and may know that the account was opened.
         """
         if ask is not self._asked or self._covered_from is None or sequence < self._covered_from:
@@ -230,7 +231,7 @@ class Watch(Generic[L]):
         place = self._waiting.get(listener)
         if place is None or not place.wants_standing or place.told is None or place.told <= seen:
             return
-        del self._waiting[listener]
+        self.remove(listener)
         yield Told([listener], Refused(self.account_id, Missing.SEQUENCE))
 
     def answer(

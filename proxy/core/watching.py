@@ -31,6 +31,7 @@ from proxy.core.watch import Ask, Told, Watch
 L = TypeVar("L", bound=Hashable)
 
 _NO_VERSION: Final = 0
+_NOT_SEEN: Final = -1
 
 CLAIM_BEATS: Final = 3
 """Heartbeats that who claims to know the future may wait: a reader may lag for a moment."""
@@ -42,9 +43,6 @@ def sequence_asked_for(asks: Sequence[Ask]) -> int:
     Where frames come from, readers are soon.
     """
     return max(ask.min_sequence for ask in asks)
-
-
-_NOT_SEEN: Final = -1
 
 
 class _Slot(Struct, Generic[L]):
@@ -69,7 +67,7 @@ class _Channel(Generic[L]):
         self.slots: dict[int, _Slot[L]] = {}
         """In the order of their versions."""
         self._reaches: list[_Reach] = []
-        """Versions rise, and who covers more has not seen more: `seen` falls."""
+        """From one to the next versions rise and `seen` falls: who covers more saw no more."""
         self.to_ask: OrderedDict[str, Watch[L]] = OrderedDict()
         """Who may have something to ask."""
         self._ahead: list[tuple[int, str]] = []
@@ -159,7 +157,7 @@ class _Channel(Generic[L]):
             del self._ahead[bisect_left(self._ahead, (place, account_id))]
 
     def _wake(self) -> None:
-        """Let those be asked for to whose place frames have come."""
+        """Let those be asked for to whose place frames may have come, or be put back."""
         count = bisect_right(self._ahead, self._reaches[0].seen, key=lambda each: each[0])
         for _, account_id in self._ahead[:count]:
             del self._ahead_at[account_id]

@@ -14,7 +14,7 @@ import pytest
 from broker.nats_broker import NatsBroker
 from broker.nats_snapshots import NatsSnapshots
 from broker.nats_streams import NO_MESSAGE
-from broker.port import Following, SnapshotDamaged, StoredMessage
+from broker.port import Following, NoResponse, SnapshotDamaged, StoredMessage
 from contracts.subjects import SNAPSHOTS_STREAM
 from tests.broker.implementations import DEADLINE_S, blocks_of, over_nats
 
@@ -58,8 +58,11 @@ async def test_a_chunk_that_the_server_can_not_read_is_noticed_without_waiting_f
 class Slow:
     """A server with one snapshot that gives a chunk each so many seconds."""
 
-    def __init__(self, every_s: float, *, new_leader_has: int | None = None) -> None:
+    def __init__(
+        self, every_s: float, *, new_leader_has: int | None = None, answers: bool = True
+    ) -> None:
         self._every_s = every_s
+        self._answers = answers
         self._new_leader_has = new_leader_has
         self._count = len(BLOCKS)
         self._given = 0
@@ -77,6 +80,8 @@ class Slow:
             data["size"] = sum(map(len, BLOCKS))
             return {"message": {"data": base64.b64encode(json.dumps(data).encode()).decode()}}
         self.asked_for.append(body["seq"])
+        if not self._answers:
+            raise NoResponse("not connected")
         if self._new_leader_has is None:
             return {"message": {}}
         self._count = self._new_leader_has
@@ -122,6 +127,14 @@ async def test_a_snapshot_whose_chunks_take_their_time_is_not_damaged() -> None:
 async def test_a_snapshot_that_a_new_leader_does_not_have_yet_is_not_damaged() -> None:
     behind = Slow(every_s=4.0, new_leader_has=2)
     snapshots = NatsSnapshots(behind.api, refuse, behind.follow)
+    assert [block async for block in snapshots.get(0, 5)] == BLOCKS
+
+
+@pytest.mark.virtual_time
+async def test_a_snapshot_is_read_on_behind_a_fault_of_the_connection() -> None:
+    """Who can't be asked says nothing of the chunks."""
+    away = Slow(every_s=4.0, answers=False)
+    snapshots = NatsSnapshots(away.api, refuse, away.follow)
     assert [block async for block in snapshots.get(0, 5)] == BLOCKS
 
 

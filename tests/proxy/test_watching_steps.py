@@ -89,9 +89,9 @@ def test_what_several_readers_push_is_told_once() -> None:
 def test_a_gap_is_asked_for_and_what_came_meanwhile_follows() -> None:
     watching = live()
     assert list(watching.take(frame(20, 22, change(21)))) == []
-    assert list(watching.take(frame(22, 23, change(23)))) == []
     asks = asked(watching)
-    assert asks == [Ask("ann", 10, 20)]
+    assert asks == [Ask("ann", 10, 22)]
+    assert list(watching.take(frame(22, 23, change(23)))) == []
     found = AccountChanges("USD", 0, 5, 0, 10, [change(15), change(21)])
     answer = ChangesAnswer(0, 22, 1, [found])
     assert list(news_of(watching.answered(0, asks, answer))) == [
@@ -312,6 +312,30 @@ def test_a_reader_that_lags_refuses_nobody_when_another_one_has_been_heard() -> 
     assert asks == [Ask("ann", None, 12)]
     told = list(news_of(watching.answered(0, asks, stood(12))))
     assert told == [(["opener"], "stands", 12)]
+
+
+def test_who_came_when_frames_were_further_is_asked_for_from_there() -> None:
+    """A reader that lags would not know yet of what was opened, and confirmed, in between."""
+    watching = watched()
+    watching.subscribe("early", "ann", None)
+    list(watching.take(frame(10, 10)))
+    asks = asked(watching)
+    list(watching.take(frame(10, 12)))
+    watching.subscribe("opener", "ann", None)
+    told = watching.answered(0, asks, ChangesAnswer(0, 10, 1, [None]))
+    assert list(news_of(told)) == [(["early"], "refused", Missing.ACCOUNT)]
+    assert asked(watching) == [Ask("ann", None, 12)]
+
+
+def test_what_is_known_of_an_account_is_asked_of_nobody_who_knows_less() -> None:
+    """An answer was of a reader ahead of all frames: another one may not know the account yet."""
+    watching = watched()
+    watching.subscribe("one", "ann", None)
+    list(watching.take(frame(10, 10)))
+    told = watching.answered(0, asked(watching), stood(20))
+    assert list(news_of(told)) == [(["one"], "stands", 20)]
+    watching.subscribe("two", "ann", 0)
+    assert asked(watching) == [Ask("ann", 0, 20)]
 
 
 def test_who_knows_of_an_account_that_was_opened_since_is_not_refused() -> None:

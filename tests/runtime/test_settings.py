@@ -37,6 +37,12 @@ def test_an_address_that_leaves_no_room_for_the_password_is_refused(
         nats_url(tmp_path, url, "secret")
 
 
+def test_a_websocket_to_the_servers_is_refused(tmp_path: Path) -> None:
+    """nats-py would need an HTTP library for it, which a writer does without."""
+    with pytest.raises(Unfit, match="nats:// or tls:// addresses"):
+        nats_url(tmp_path, "nats://writer@nats-1:4222, wss://writer@nats-2:443", "secret")
+
+
 @pytest.mark.parametrize("password", ["a b", "a@b", "ä", "a\n\n"])
 def test_a_password_that_an_address_cannot_hold_is_refused(tmp_path: Path, password: str) -> None:
     with pytest.raises(Unfit, match="may hold letters, digits"):
