@@ -172,7 +172,7 @@ class WalletClient:
     ) -> Answer[Document]:
         """Send a change again and again until its outcome is known or the time is up."""
         pace = Pace(self._timeout_s)
-        last_fault = "no answer came"
+        last_fault = ""
         while (left_s := pace.left_s) > 0:
             asked_s = None
             try:
@@ -182,11 +182,11 @@ class WalletClient:
                 asked_s = reply.retry_after_s
                 last_fault = _problem_sentence(reply)
             except NoAnswerError as fault:
-                last_fault = str(fault)
+                if pace.left_s > 0 or not last_fault:  # our own deadline says little
+                    last_fault = str(fault)
             await pace.pause(asked_s)
-        raise UnknownOutcomeError(
-            f"The outcome is not known after {self._timeout_s:g} s: {last_fault}"
-        )
+        why = last_fault or "no answer came"
+        raise UnknownOutcomeError(f"The outcome is not known after {self._timeout_s:g} s: {why}")
 
     async def _send(
         self,

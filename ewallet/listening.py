@@ -29,21 +29,31 @@ def check_host(host: str, *, insecure: bool) -> str | None:
     )
 
 
-def free_http_port(host: str, port: int) -> int:
+def take_http_port(host: str, port: int) -> int:
     """Return `port` if nobody listens on it at `host`; 0 asks for any free one.
 
     The proxies share the port with SO_REUSEPORT. The probe binds without it, so it fails also
-    against another wallet's proxies. Raises Unfit.
+    against another wallet's proxies. Until this process ends the kernel gives the port to no
+    outgoing connection, also while no proxy listens. Raises Unfit.
     """
     family, address = resolve(host)[0]
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with (
+        socket.socket(family, socket.SOCK_STREAM) as probe,
+        socket.socket(family, socket.SOCK_STREAM) as kept,
+    ):
+        for each in (probe, kept):
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             probe.bind((address, port))
             probe.listen(1)
+            taken = int(probe.getsockname()[1])
+            probe.close()
+            kept.bind((address, taken))
         except OSError as fault:
             raise Unfit(_why_not(host, port, fault)) from fault
-        return int(probe.getsockname()[1])
+        kept.detach()  # nobody closes it
+        return taken
 
 
 def free_loopback_ports(count: int) -> list[int]:

@@ -24,7 +24,7 @@ from ewallet.data_folder import (
     open_data_folder,
     settle_partitions,
 )
-from ewallet.listening import check_host, free_http_port, http_url
+from ewallet.listening import check_host, http_url, take_http_port
 from ewallet.nats_binary import check_version, find_nats_server
 from ewallet.nats_configuration import NatsSettings
 from ewallet.nats_server import lock_store, nats_program, new_nats_settings
@@ -106,7 +106,7 @@ async def _settle(settings: UpSettings) -> Plan:
     lock_folder(folder)  # held until this process ends
     check_restored(folder)
     # Before the number of partitions is settled, for the folder's life: a refusal must not do that.
-    http_port = free_http_port(settings.http_host, settings.http_port)
+    http_port = take_http_port(settings.http_host, settings.http_port)
     return Plan(
         folder=folder,
         partitions=settle_partitions(folder, settings.partitions),

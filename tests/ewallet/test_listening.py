@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from ewallet.listening import check_host, free_http_port, free_loopback_ports, http_url
+from ewallet.listening import check_host, free_loopback_ports, http_url, take_http_port
 from runtime.process import Unfit
 
 
@@ -35,12 +35,22 @@ def test_busy_port_is_refused_even_when_its_owner_would_share_it() -> None:
         other.listen(1)
         port = other.getsockname()[1]
         with pytest.raises(Unfit, match=f"Port {port} .* in use"):
-            free_http_port("127.0.0.1", port)
-    assert free_http_port("127.0.0.1", port) == port
+            take_http_port("127.0.0.1", port)
+    assert take_http_port("127.0.0.1", port) == port
 
 
 def test_port_zero_takes_a_free_one() -> None:
-    assert free_http_port("127.0.0.1", 0) > 0
+    assert take_http_port("127.0.0.1", 0) > 0
+
+
+def test_a_port_that_was_taken_is_kept_for_proxies() -> None:
+    port = take_http_port("127.0.0.1", 0)
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", port))
+    with socket.socket() as proxy:
+        proxy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        proxy.bind(("127.0.0.1", port))
+        proxy.listen()
 
 
 def test_loopback_ports_differ() -> None:

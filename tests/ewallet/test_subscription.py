@@ -191,10 +191,8 @@ async def test_an_unknown_account_is_refused_and_the_others_go_on(wallet: LiveWa
             "nobody can't be watched: No account of this id was opened. (account_not_found)"
         )
         sequence = await wallet.pay("ann", "t1")
-        news = await anext(live)
-        while not isinstance(news, AccountChanged):
-            news = await anext(live)
-        assert news.sequence == sequence
+        while (await anext(live)).sequence < sequence:
+            pass
 
 
 async def test_one_account_too_many_is_refused(
