@@ -100,7 +100,8 @@ class RaftServer:
                     subject = f"$NRG.V.{each.group}"
                     data = encode_vote_request(each)
                     await client.publish(subject, data, reply=client.new_inbox())
-                await client.flush()
+                await client.flush()  # nats-py sends its ping ahead of what waits to be sent,
+                await client.flush()  # so only the second one comes behind the requests
         except (nats.errors.Error, *_FAULTS) as error:
             raise BrokerFault(f"{self.name} takes no request for votes: {error!r}") from error
         finally:
