@@ -13,6 +13,7 @@ import pytest
 from broker.store_blocks import Record
 from broker.store_files import Damage, DamageKind, read_stream, stream_folders
 from contracts.subjects import journal_stream, journal_subject
+from tests.broker.checked_journal import record_ends
 
 pytestmark = pytest.mark.server
 
@@ -42,14 +43,6 @@ def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
         for path in folder.rglob("*")
         if path.is_file()
     }
-
-
-def record_ends(block: bytes) -> list[int]:
-    ends, at = [], 0
-    while at < len(block):
-        at += int.from_bytes(block[at : at + 4], "little") & 0x7FFFFFFF
-        ends.append(at)
-    return ends
 
 
 @pytest.fixture(scope="module")
