@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
 from functools import partial
+from random import shuffle
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
@@ -97,10 +98,12 @@ class NatsBroker(NatsMessages):
         client = Client()
         broker = cls(client, replicas=replicas, append_timeout_s=append_timeout_s)
         servers = [each.strip() for each in url.split(",")]
+        shuffle(servers)  # here, not at each loss: the lost one is tried after all others
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 await client.connect(
                     servers,
+                    dont_randomize=True,
                     name=name,
                     inbox_prefix=f"_INBOX_{role}",
                     pending_size=-1,
