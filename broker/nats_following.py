@@ -177,7 +177,7 @@ class NatsFollowing:
 
     def _note_new_consumer(self) -> None:
         self._heard_s = self._loop.time()
-        self._stillness.end(self._heard_s)
+        self._stillness.begin(self._heard_s)
 
     def _is_silent(self) -> bool:
         if self._is_full:
@@ -192,7 +192,7 @@ class NatsFollowing:
 
         Beside the watch: whatever else happens must not wait for an answer.
         """
-        self._stillness.end(self._loop.time())
+        self._stillness.begin(self._loop.time())
         while self._fault is None:
             await self._stillness.lasts()
             last, count = self._last, self._consumer_count

@@ -12,8 +12,10 @@ from typing import Final
 from broker.nats_streams import JetStreamApi, stored_message
 from broker.port import BrokerFault
 
+_NEW_S: Final = 1.0
+"""A new consumer that brings nothing may be on any copy: servers choose one just after a fault."""
 _STILL_S: Final = 3.0
-"""The leader is asked when this has passed without a message."""
+"""The leader is asked when this has passed without another message."""
 _STILL_S_MAX: Final = 24.0
 """Each time that nothing follows it is left alone for twice as long, up to this. So the first
 transfer after a pause, on a stalled copy of a quiet stream, may take longer than its request is
@@ -27,18 +29,25 @@ class Stillness:
     def __init__(self, api: JetStreamApi, stream: str) -> None:
         self._api = api
         self._stream = stream
-        self._pause_s = _STILL_S
+        self._pause_s = _NEW_S
         self._since_s = 0.0
-        """When a message came, or the leader was to be asked, by the loop's clock."""
+        """When it began, or the leader was to be asked, by the loop's clock."""
         self._is_over = asyncio.Event()
         """A long pause is, as a message came."""
 
+    def begin(self, now_s: float) -> None:
+        """There is a new consumer."""
+        self._begin(now_s, _NEW_S)
+
     def end(self, now_s: float) -> None:
-        """A message came, or may come from a new consumer."""
+        """A message came."""
+        self._begin(now_s, _STILL_S)
+
+    def _begin(self, now_s: float, pause_s: float) -> None:
         self._since_s = now_s
-        if self._pause_s > _STILL_S:
-            self._pause_s = _STILL_S
+        if self._pause_s > pause_s:
             self._is_over.set()
+        self._pause_s = pause_s
 
     async def lasts(self) -> None:
         """Return when it is time to ask."""

@@ -330,6 +330,7 @@ async def test_a_new_consumer_is_made_while_the_streams_leader_is_asked(
 
 
 def ask_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nats_stillness, "_NEW_S", 0.02)
     monkeypatch.setattr(nats_stillness, "_STILL_S", 0.02)
     monkeypatch.setattr(nats_stillness, "_STILL_S_MAX", 0.02)
     monkeypatch.setattr(nats_following, "_ON_ITS_WAY_S", 0.02)

@@ -46,6 +46,24 @@ async def test_where_nothing_follows_it_is_asked_less_and_less_often(leader: Lea
     assert [await asked_after_s(stillness) for _ in range(6)] == [3, 6, 12, 24, 24, 24]
 
 
+async def test_what_a_new_consumers_copy_lacks_is_asked_for_soon(leader: Leader) -> None:
+    """Also if the one before was to be left alone for long."""
+    loop = asyncio.get_running_loop()
+    stillness = Stillness(leader.api, "EVT_0")
+    stillness.begin(loop.time())
+    assert [await asked_after_s(stillness) for _ in range(6)] == [1, 2, 4, 8, 16, 24]
+    loop.call_later(10, lambda: stillness.begin(loop.time()))
+    assert await asked_after_s(stillness) == 11
+
+
+async def test_the_first_message_of_a_new_consumer_gives_it_more_time(leader: Leader) -> None:
+    loop = asyncio.get_running_loop()
+    stillness = Stillness(leader.api, "EVT_0")
+    stillness.begin(loop.time())
+    loop.call_later(0.5, lambda: stillness.end(loop.time()))
+    assert await asked_after_s(stillness) == 3.5
+
+
 async def test_after_a_message_it_is_asked_soon_again(leader: Leader) -> None:
     """Also if it was to be left alone for long."""
     loop = asyncio.get_running_loop()
