@@ -42,6 +42,8 @@ class Member(Struct, frozen=True):
     """Of its log; 0 if that is empty."""
     quorum: int
     """Members that make a majority."""
+    others: frozenset[str]
+    """The ids of the group's other members."""
     unheard_ms: Mapping[str, int]
     """How long it has heard nothing of other members. A follower knows it of its leader alone."""
 
@@ -104,6 +106,7 @@ def _member(group: _Group) -> Member:
         term=group.term,
         last_index=group.pindex,
         quorum=group.quorum_needed,
+        others=frozenset(group.peers),
         unheard_ms={
             peer_id: _whole_ms(peer.last_seen)
             for peer_id, peer in group.peers.items()

@@ -14,24 +14,29 @@ from broker.raft import CANDIDATE, FOLLOWER, LEADER, Member, VoteRequest
 UNHEARD_MS: Final = 2_250
 """A living leader looks each second (nats-server's `hbInterval`) whether it said anything in the
 last one, so followers hear of it every 2 s at least."""
-AGAIN_MS: Final = 1_000
-"""A request has its effect within 800 ms (`maxCampaignTimeout`), unless votes are split."""
+STILL_MS: Final = 1_000
+"""Who is about to stand for election does so within 800 ms (`maxCampaignTimeout`), in a new term.
+When one lasts longer nobody is: all wait for 4 s and more."""
 TRIES_MAX: Final = 5
 
 
-class _Asked(Struct):
-    """What a group was sent since it was seen without a leader."""
+class _Vacancy(Struct):
+    """A group since it was seen without a leader."""
 
-    candidate: str
-    tries: int
-    at_ms: int
+    term: int
+    """The highest that any member told."""
+    since_ms: int
+    """When that was told first, or the group was sent a request."""
+    candidate: str = ""
+    """In whose name it was sent requests."""
+    tries: int = 0
 
 
 class Elections:
     """The groups of one cluster during one outage."""
 
     def __init__(self) -> None:
-        self._asked: dict[str, _Asked] = {}
+        self._vacancies: dict[str, _Vacancy] = {}
 
     def due(
         self, answers: Iterable[Mapping[str, Member]], now_ms: int, *, are_alone: bool = False
@@ -52,38 +57,45 @@ class Elections:
         self, group: str, members: Sequence[Member], now_ms: int, *, are_alone: bool
     ) -> VoteRequest | None:
         if any(member.state == LEADER for member in members):
-            self._asked.pop(group, None)
+            self._vacancies.pop(group, None)
             return None
-        if len(members) < max(member.quorum for member in members):
+        if not _can_choose(members):
             return None
-        if not any(member.last_index for member in members):
-            return None  # all would vote for the empty log, and wait longer than before
-        candidate = self._lost_leader(group, members, are_alone=are_alone)
-        if not candidate:
+        vacancy = self._vacancy(group, max(member.term for member in members), now_ms)
+        lost = _lost_leader(members, are_alone=are_alone)
+        candidate = lost or _gone_leader(members, vacancy.candidate)
+        lasts_ms = now_ms - vacancy.since_ms
+        if not candidate or lasts_ms < _wait_ms(vacancy, members, is_certain=bool(lost)):
             return None
-        asked = self._asked.get(group)
-        if asked is None or asked.candidate != candidate:
-            asked = self._asked[group] = _Asked(candidate, 0, now_ms)
-        if asked.tries >= TRIES_MAX or not _is_time(asked, members, now_ms):
+        if vacancy.tries >= TRIES_MAX:
             return None
-        asked.tries += 1
-        asked.at_ms = now_ms
-        return VoteRequest(group, max(member.term for member in members) + 1, candidate)
+        vacancy.candidate = candidate
+        vacancy.tries += 1
+        vacancy.since_ms = now_ms
+        return VoteRequest(group, vacancy.term + 1, candidate)
 
-    def _lost_leader(self, group: str, members: Sequence[Member], *, are_alone: bool) -> str:
-        """The one that all members who name a leader name, and who certainly leads no more; or "".
+    def _vacancy(self, group: str, term: int, now_ms: int) -> _Vacancy:
+        vacancy = self._vacancies.setdefault(group, _Vacancy(term, now_ms))
+        if vacancy.term < term:  # else its member did not answer this time
+            vacancy.term, vacancy.since_ms = term, now_ms
+        return vacancy
 
-        When none is named, the group has lost its leader for certain only if we saw which.
-        """
-        named = {member.leader for member in members if member.leader}
-        if not named:
-            return self._asked[group].candidate if group in self._asked else ""
-        leader = min(named)
-        if len(named) > 1 or not (
-            _is_elsewhere(leader, members, are_alone=are_alone) or _is_unheard(leader, members)
-        ):
-            return ""
-        return leader
+
+def _can_choose(members: Sequence[Member]) -> bool:
+    if len(members) < max(member.quorum for member in members):
+        return False
+    # If all logs are empty, all would vote for the request's, and wait longer than before.
+    return any(member.last_index for member in members)
+
+
+def _lost_leader(members: Sequence[Member], *, are_alone: bool) -> str:
+    """The one that all members who name a leader name, and who certainly leads no more; or ""."""
+    named = {member.leader for member in members if member.leader}
+    if len(named) != 1:
+        return ""
+    (leader,) = named
+    is_lost = _is_elsewhere(leader, members, are_alone=are_alone) or _is_unheard(leader, members)
+    return leader if is_lost else ""
 
 
 def _is_elsewhere(leader: str, members: Sequence[Member], *, are_alone: bool) -> bool:
@@ -103,9 +115,24 @@ def _is_unheard(leader: str, members: Sequence[Member]) -> bool:
     return all(m.unheard_ms.get(leader, 0) >= UNHEARD_MS for m in members if m.leader)
 
 
-def _is_time(asked: _Asked, members: Sequence[Member], now_ms: int) -> bool:
-    if asked.tries == 0 or now_ms >= asked.at_ms + AGAIN_MS:
-        return True
-    # All have voted for themselves: nobody wins, and they would wait for another 4 s or more.
-    is_split = all(member.state == CANDIDATE for member in members)
-    return is_split and len({member.term for member in members}) == 1
+def _gone_leader(members: Sequence[Member], asked: str) -> str:
+    """One that leads no more, as nobody does who is named, unless one is just elected; or "".
+
+    Who is named and does not answer may lead.
+    """
+    named, ids = {member.leader for member in members} - {""}, {member.id for member in members}
+    if not named:
+        return asked or min(ids)
+    return min(named) if named <= ids else ""
+
+
+def _wait_ms(vacancy: _Vacancy, members: Sequence[Member], *, is_certain: bool) -> int:
+    """How long the term must have lasted: a new one may be of an election that is under way."""
+    if vacancy.tries:
+        # All have voted for themselves: nobody wins, and they would wait for another 4 s or more.
+        is_split = all(member.state == CANDIDATE for member in members)
+        return 0 if is_split and len({member.term for member in members}) == 1 else STILL_MS
+    if is_certain:
+        return 0
+    ids = {member.id for member in members}
+    return STILL_MS if all(member.others <= ids for member in members) else UNHEARD_MS

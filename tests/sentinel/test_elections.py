@@ -1,13 +1,14 @@
 """Which groups the sentinel sends requests for votes, and which it leaves alone."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.raft import CANDIDATE, FOLLOWER, LEADER, Member, VoteRequest
-from sentinel.core.elections import AGAIN_MS, TRIES_MAX, UNHEARD_MS, Elections
+from sentinel.core.elections import STILL_MS, TRIES_MAX, UNHEARD_MS, Elections
 
 GROUP = "S-R3F-abc"
 DEAD = "deaddead"
@@ -25,7 +26,12 @@ def member(
     last_index: int = 9,
 ) -> Member:
     unheard = {} if unheard_ms is None else {leader: unheard_ms}
-    return Member(name * 8, state, leader, term, last_index, 2, unheard)
+    return Member(name * 8, state, leader, term, last_index, 2, others(name * 8), unheard)
+
+
+def others(member_id: str) -> frozenset[str]:
+    """The rest of a group of three."""
+    return frozenset(("aaaaaaaa", "bbbbbbbb", DEAD)) - {member_id}
 
 
 def due(
@@ -36,7 +42,7 @@ def due(
 
 def back(term: int, state: str = FOLLOWER) -> Member:
     """Who was named the leader, and says that it leads nothing."""
-    return Member(DEAD, state, "", term, 0, 2, {})
+    return Member(DEAD, state, "", term, 0, 2, others(DEAD), {})
 
 
 REQUEST = [VoteRequest(GROUP, 8, DEAD)]
@@ -77,7 +83,7 @@ CASES = {
     "nobody answers": ([], []),
     "there is a new leader": ([member("a", "bbbbbbbb", 5), member("b", state=LEADER)], []),
     "the leader answers, cut off from the others": (
-        [member("a"), member("b"), Member(DEAD, LEADER, DEAD, 7, 9, 2, {})],
+        [member("a"), member("b"), Member(DEAD, LEADER, DEAD, 7, 9, 2, others(DEAD), {})],
         [],
     ),
     "they name different leaders": ([member("a"), member("b", "otheroth")], []),
@@ -97,12 +103,89 @@ def test_a_leader_whose_server_has_no_connection_to_any_other_is_lost_at_once() 
     assert due(Elections(), members, are_alone=True) == REQUEST
 
 
-def test_a_group_is_asked_again_only_when_a_campaign_could_have_ended() -> None:
+GAVE_WAY = [member("a", unheard_ms=SHORT), member("b", unheard_ms=SHORT), back(term=8)]
+NAMELESS = [member("a", ""), member("b", "")]
+
+VACANCIES = {
+    "the leader gave way, and nobody was elected": (
+        GAVE_WAY,
+        STILL_MS,
+        [VoteRequest(GROUP, 9, DEAD)],
+    ),
+    "nobody knows of a leader": (
+        [*NAMELESS, back(term=7)],
+        STILL_MS,
+        [VoteRequest(GROUP, 8, "aaaaaaaa")],
+    ),
+    "nobody knows of a leader, and one does not answer": (
+        NAMELESS,
+        UNHEARD_MS,
+        [VoteRequest(GROUP, 8, "aaaaaaaa")],
+    ),
+    "two are named, answer and do not lead": (
+        [member("a", unheard_ms=SHORT), member("b", "aaaaaaaa", SHORT), back(term=8)],
+        STILL_MS,
+        [VoteRequest(GROUP, 9, "aaaaaaaa")],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", VACANCIES)
+def test_a_group_that_nobody_leads_gets_the_time_of_an_election(case: str) -> None:
+    """A leader that gives way shortens nobody's timer: left alone, they would wait 4 s and more."""
+    members, lasting_ms, expected = VACANCIES[case]
+    elections = Elections()
+    assert not due(elections, members, 0)
+    assert not due(elections, members, lasting_ms - 1)
+    assert due(elections, members, lasting_ms) == expected
+
+
+INTERRUPTIONS = {
+    "somebody led": [member("a", "bbbbbbbb"), member("b", state=LEADER), back(term=8)],
+    "somebody stood for election": [member("a", "", state=CANDIDATE, term=9), member("b", "")],
+}
+
+
+@pytest.mark.parametrize("between", INTERRUPTIONS.values(), ids=INTERRUPTIONS)
+def test_a_vacancy_that_was_interrupted_begins_anew(between: list[Member]) -> None:
+    elections = Elections()
+    assert not due(elections, GAVE_WAY, 0)
+    assert not due(elections, between, 1)
+    assert not due(elections, GAVE_WAY, STILL_MS)
+    assert due(elections, GAVE_WAY, 2 * STILL_MS)
+
+
+def test_a_vacancy_lasts_though_some_do_not_answer_in_between() -> None:
+    """A busy server misses a question now and then; who was elected meanwhile has a new term."""
+    elections = Elections()
+    assert not due(elections, GAVE_WAY, 0)
+    assert not due(elections, GAVE_WAY[:2], 1)
+    assert not due(elections, GAVE_WAY[2:], 2)
+    assert due(elections, GAVE_WAY, STILL_MS)
+
+
+def test_a_leader_that_answers_nobody_may_lead_as_long_as_it_is_heard() -> None:
+    elections = Elections()
+    members = [member("a", unheard_ms=SHORT), member("b", unheard_ms=SHORT)]
+    assert not any(due(elections, members, beat * STILL_MS) for beat in range(5))
+
+
+def test_a_group_is_asked_again_only_when_nobody_is_about_to_stand() -> None:
+    """Each new term is of somebody who did."""
     elections = Elections()
     assert due(elections, [member("a"), member("b")], 0)
-    leaderless = [member("a", "", term=8), member("b", "", term=8)]
-    assert not due(elections, leaderless, AGAIN_MS - 1)
-    assert due(elections, leaderless, AGAIN_MS) == [VoteRequest(GROUP, 9, DEAD)]
+    for beat_ms, term in ((250, 8), (750, 9), (750 + STILL_MS - 1, 9)):
+        leaderless = [member("a", "", term=term), member("b", "", term=8)]
+        assert not due(elections, leaderless, beat_ms)
+    assert due(elections, leaderless, 750 + STILL_MS) == [VoteRequest(GROUP, 10, DEAD)]
+
+
+def test_a_request_that_was_lost_is_sent_again() -> None:
+    elections = Elections()
+    lost = [member("a"), member("b")]
+    assert due(elections, lost, 0) == REQUEST
+    assert not due(elections, lost, STILL_MS - 1)
+    assert due(elections, lost, STILL_MS) == REQUEST
 
 
 def test_split_votes_are_ended_at_once() -> None:
@@ -123,10 +206,10 @@ def test_a_candidate_that_may_still_win_is_left_alone() -> None:
 def test_tries_are_bounded_until_a_leader_was_seen() -> None:
     elections = Elections()
     lost = [member("a"), member("b")]
-    sent = [due(elections, lost, try_ * AGAIN_MS) for try_ in range(TRIES_MAX + 3)]
+    sent = [due(elections, lost, try_ * STILL_MS) for try_ in range(TRIES_MAX + 3)]
     assert [bool(requests) for requests in sent] == [True] * TRIES_MAX + [False] * 3
-    assert not due(elections, [member("a", state=LEADER)], 10 * AGAIN_MS)
-    assert due(elections, lost, 11 * AGAIN_MS)
+    assert not due(elections, [member("a", state=LEADER)], 10 * STILL_MS)
+    assert due(elections, lost, 11 * STILL_MS)
 
 
 ids = st.sampled_from(["aaaaaaaa", "bbbbbbbb", "cccccccc", DEAD])
@@ -144,6 +227,7 @@ def answers(draw: st.DrawFn) -> list[Member]:
             term=draw(st.integers(0, 50)),
             last_index=draw(st.integers(0, 2)),
             quorum=2,
+            others=draw(st.frozensets(ids)),
             unheard_ms=draw(st.dictionaries(ids, st.integers(0, 2 * UNHEARD_MS))),
         )
         for name in draw(st.sets(st.sampled_from("abc")))
@@ -157,15 +241,35 @@ def test_whatever_servers_say_a_request_is_rare_and_next_in_term(
     """Also when they contradict each other, in any order."""
     elections = Elections()
     for beat, members in enumerate(outage):
-        for request in due(elections, members, beat * AGAIN_MS):
+        for request in due(elections, members, beat * STILL_MS):
             assert len(members) >= 2
-            assert all(each.state != LEADER for each in members)
-            assert request.term == 1 + max(each.term for each in members)
-            stands = [(other.id, other.state, other.term) for other in members]
-            for each in members:
-                assert each.leader in ("", request.candidate)
-                assert (
-                    not each.leader
-                    or each.unheard_ms.get(each.leader, 0) >= UNHEARD_MS
-                    or (request.candidate, FOLLOWER, each.term) in stands
-                )
+            assert not any(leads(each) for each in members)
+            assert request.term > max(each.term for each in members)
+            assert request.term <= 1 + max(each.term for each in chain(*outage[: beat + 1]))
+            assert is_lost(request.candidate, members) or (
+                beat and is_vacant(members) and not any(leads(each) for each in outage[beat - 1])
+            )
+
+
+def is_lost(leader: str, members: list[Member]) -> bool:
+    """Nobody names another, and it is unheard, or follows in its own term."""
+    stands = [(other.id, other.state, other.term) for other in members]
+    return all(
+        each.leader in ("", leader)
+        and (
+            not each.leader
+            or each.unheard_ms.get(leader, 0) >= UNHEARD_MS
+            or (leader, FOLLOWER, each.term) in stands
+        )
+        for each in members
+    )
+
+
+def is_vacant(members: list[Member]) -> bool:
+    """Who they name answers too and leads nothing."""
+    answering = {each.id for each in members}
+    return all(not leads(each) and each.leader in {"", *answering} for each in members)
+
+
+def leads(member: Member) -> bool:
+    return member.state == LEADER

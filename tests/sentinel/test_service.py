@@ -9,7 +9,7 @@ from aiohttp import ClientSession
 
 from broker.nats_raft import RaftServer, new_session
 from broker.raft import CANDIDATE, FOLLOWER
-from sentinel.core.elections import AGAIN_MS, TRIES_MAX, Elections
+from sentinel.core.elections import STILL_MS, TRIES_MAX, Elections
 from sentinel.service import Sentinel, hasten
 from tests.sentinel.hand_made import (
     LONG,
@@ -224,7 +224,7 @@ async def test_requests_go_out_five_times_at_most_until_a_leader_was_seen(
     dies(*watched.made.values())
     sent = []
     for beat in range(4 * (TRIES_MAX + 2)):
-        watched.now_ms = beat * AGAIN_MS // 4
+        watched.now_ms = beat * STILL_MS // 4
         await watched.hasten("a", "b")
         sent.append(await voters.heard())
     assert sent == (TRIES_MAX * [REQUESTS, [], [], []]) + 2 * 4 * [[]]
@@ -244,7 +244,8 @@ async def test_each_request_is_above_the_term_of_the_campaign_before(
     await watched.hasten("a", "b")
     for made in watched.made.values():
         made.say(leader="", term=9)
-    watched.now_ms = AGAIN_MS
+    await watched.hasten("a", "b")
+    watched.now_ms = STILL_MS
     await watched.hasten("a", "b")
     assert await voters.heard() == sorted(
         REQUESTS + [(group, 10, candidate) for group, _, candidate in REQUESTS]
@@ -272,7 +273,7 @@ async def test_what_no_server_takes_is_tried_again(watched: Watched, voters: Vot
     assert await voters.heard() == []
     await watched.stop("b")
     await watched.start("b")
-    watched.now_ms = AGAIN_MS
+    watched.now_ms = STILL_MS
     await watched.hasten("a", "b")
     assert await voters.heard() == REQUESTS
 
