@@ -2,10 +2,14 @@
 
 Each append gets its number as the last token of its reply subject. It is settled by exactly one
 of: the server's acknowledgement, the deadline, the loss of the connection, and the end of a grace
-once the stream has another leader, which does not answer for the one before.
+once the stream has another leader, which does not answer for the one before. Two may answer: who
+led before it stood still goes on to, until it hears of the other, and refuses what it lacks.
 """
 
 import asyncio
+import logging
+import re
+from math import inf
 from typing import Final, NamedTuple
 
 import msgspec
@@ -15,9 +19,11 @@ from nats.aio.msg import Msg
 from broker.nats_streams import unix_ns
 from broker.port import AppendRefused, AppendUnknown, BrokerFault
 
-EXPECTED_LAST_SEQUENCE: Final = "Nats-Expected-Last-Sequence"
-WRONG_LAST_SEQUENCE_OF_SUBJECT: Final = 10071
+_log = logging.getLogger(__name__)
 
+EXPECTED_LAST_SEQUENCE: Final = "Nats-Expected-Last-Sequence"
+WRONG_LAST_SEQUENCE: Final = 10071
+_LAST_SEQUENCE: Final = re.compile(r"wrong last sequence: (\d+)")
 
 _SUCCESSION_S: Final = 0.3
 """What the leader before answered may still be on its way."""
@@ -66,6 +72,8 @@ class Appends:
         self._inbox = ""
         self._count = 0
         self._open: dict[int, _Open] = {}
+        self._stored: dict[str, int] = {}
+        """By subject, the highest stream sequence that was acknowledged: whoever leads has it."""
 
     async def start(self) -> None:
         """Listen for acknowledgements; the client must be connected."""
@@ -117,7 +125,16 @@ class Appends:
 
     async def _acknowledged(self, message: Msg) -> None:
         number = int(message.subject.rpartition(".")[2])
-        self._settle(number, _outcome(message))
+        sent, outcome = self._open.get(number), _outcome(message)
+        if sent is None:
+            return
+        stored = self._stored.get(sent.subject, 0)
+        if isinstance(outcome, int):
+            self._stored[sent.subject] = max(stored, outcome)
+        elif _last_sequence(outcome) < stored:
+            _log.info("%s: %s, of a leader of before", sent.subject, outcome)
+            return
+        self._settle(number, outcome)
 
     def _settle(self, number: int, outcome: int | Exception) -> None:
         settled = self._open.pop(number, None)
@@ -156,7 +173,7 @@ def stored_revision(subject: str, answer: bytes) -> int:
         raise AppendUnknown(f"{subject}: answer not understood: {error}") from error
     if decoded.error is None:
         return decoded.seq
-    if decoded.error.err_code == WRONG_LAST_SEQUENCE_OF_SUBJECT:
+    if decoded.error.err_code == WRONG_LAST_SEQUENCE:
         raise AppendRefused(f"{subject}: {decoded.error.description}")
     raise BrokerFault(f"{subject} can't be stored now: {decoded.error.description}")
 
@@ -166,6 +183,12 @@ def _outcome(message: Msg) -> int | Exception:
         status = (message.headers or {}).get("Status")
         return AppendRefused(f"no server takes it for its stream now (status {status})")
     return _settled(message.data)
+
+
+def _last_sequence(refusal: Exception) -> float:
+    """Of the stream, as the server that refused has it; infinite if it does not say."""
+    told = _LAST_SEQUENCE.match(str(refusal))
+    return int(told[1]) if told else inf
 
 
 def _settled(data: bytes) -> int | Exception:

@@ -157,8 +157,7 @@ class NatsFollowing:
             watcher.cancel()
         self._arrived.set()
         self._taken.set()
-        if self._client.is_connected:
-            await self._drop_consumer()
+        await self._drop_consumer()
 
     # --- the consumer's life ---
 

@@ -12,7 +12,7 @@ from nats.aio.client import Client
 
 from broker.nats_appends import elected_ago_s
 from broker.nats_broker import NatsBroker
-from broker.port import AppendUnknown
+from broker.port import AppendRefused, AppendUnknown
 from contracts.subjects import LEADER_ELECTED, journal_stream, journal_subject
 from tests.broker.implementations import DEADLINE_S, over_nats
 
@@ -87,3 +87,39 @@ async def test_an_append_that_was_sent_after_the_election_is_waited_for(
             await before
         await received.respond(b'{"stream": "EVT_7", "seq": 1}')
         assert await after == 1
+
+
+def refusal(last_sequence: int) -> bytes:
+    return json.dumps(
+        {
+            "error": {
+                "code": 400,
+                "err_code": 10071,
+                "description": f"wrong last sequence: {last_sequence}",
+            },
+            "stream": "EVT_7",
+            "seq": 0,
+        }
+    ).encode()
+
+
+@pytest.mark.server
+async def test_who_refuses_for_want_of_what_was_acknowledged_leads_no_more(
+    broker: NatsBroker, leader: Client
+) -> None:
+    """A leader that was paused answers as one, until it hears that there is another."""
+    taken = await leader.subscribe(journal_subject(PARTY))
+    await leader.flush()
+    first = await broker.append(journal_subject(PARTY), b"first", expected_last_sequence=4)
+    await (await taken.next_msg(DEADLINE_S)).respond(b'{"stream": "EVT_7", "seq": 5}')
+    async with asyncio.timeout(DEADLINE_S):
+        assert await first == 5
+        second = await broker.append(journal_subject(PARTY), b"second", expected_last_sequence=5)
+        received = await taken.next_msg(DEADLINE_S)
+        await received.respond(refusal(4))
+        await received.respond(b'{"stream": "EVT_7", "seq": 6}')
+        assert await second == 6
+        third = await broker.append(journal_subject(PARTY), b"third", expected_last_sequence=6)
+        await (await taken.next_msg(DEADLINE_S)).respond(refusal(7))
+        with pytest.raises(AppendRefused, match="wrong last sequence: 7"):
+            await third
