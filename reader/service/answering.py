@@ -42,7 +42,7 @@ from reader.core.accounts import Account
 from reader.core.projection import Projection
 from reader.core.rows import EntryRow, Name, OutcomeRow, StepRow
 from reader.ports import StoreFault
-from reader.service.changed import changed_accounts
+from reader.service.changed import Marked, changed_accounts
 from reader.service.history import History
 from reader.service.progress import Progress
 from reader.service.threads import Threads
@@ -226,13 +226,12 @@ class Answering:
     # --- changes ---
 
     async def _answer_changes(self, query: ChangesQuery) -> Answer:
-        is_any_unknown = any(
-            self._projection.account(mark.account_id) is None for mark in query.marks
-        )
-        if is_any_unknown and not await self._catches_up():
-            return self._missing(Missing.SEQUENCE)
+        marked = self._marked(query)
+        if any(account is None for _, account in marked):
+            if not await self._catches_up():
+                return self._missing(Missing.SEQUENCE)
+            marked = self._marked(query)
         tip, at_ms = self._projection.cursor.tip.sequence, self._projection.at_ms
-        marked = [(mark, self._projection.account(mark.account_id)) for mark in query.marks]
         limit = min(max(query.limit, 1), REPLAY_CHANGES_MAX)
         if all(mark.after_sequence is None or mark.after_sequence >= tip for mark in query.marks):
             accounts = changed_accounts(None, marked, tip, limit)
@@ -241,6 +240,9 @@ class Answering:
                 lambda: changed_accounts(self._past, marked, tip, limit)
             )
         return ChangesAnswer(self._partition, tip, at_ms, accounts)
+
+    def _marked(self, query: ChangesQuery) -> list[Marked]:
+        return [(mark, self._projection.account(mark.account_id)) for mark in query.marks]
 
     async def _catches_up(self) -> bool:
         """Whether this reader gets in time to where its journal ends now.
