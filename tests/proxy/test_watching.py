@@ -349,7 +349,8 @@ class Stage:
 
 @settings(max_examples=250)
 @given(st.integers(0, 2**32), st.integers(10, 400))
-@example(175, 300)  # who came to an old slot, behind what others had seen, was passed over
+@example(3, 171)  # changes were left out for who missed few, as somebody else had missed too many
+@example(56, 132)  # who had seen an account opened was refused by the answer to an older question
 def test_every_client_is_told_every_change_once_and_in_order(seed: int, steps: int) -> None:
     """With frames lost, doubled and late, and readers that start anew; or it is told so."""
     stage = Stage(seed)

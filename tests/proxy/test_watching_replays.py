@@ -10,7 +10,7 @@ from contracts.queries import AccountChanges, ChangesAnswer
 from proxy.core.watch import Ask, Changed, Standing
 from proxy.core.watching import Watching
 from tests.proxy.test_watching import REPLAY_MAX, Ledger, asked
-from tests.proxy.test_watching_steps import change, frame, live, news_of
+from tests.proxy.test_watching_steps import change, frame, live, news_of, stood
 
 CHANGES = 40
 
@@ -85,3 +85,43 @@ def test_who_comes_from_far_after_the_question_is_asked_for_anew() -> None:
     )
     assert list(news_of(told)) == [(["near"], "stands", 10)]
     assert asked(watching) == [Ask("ann", 4, 10)]
+
+
+def test_nobody_waits_longer_because_another_one_comes_back() -> None:
+    """What frames brought since the first one came counts for it."""
+    watching = live()
+    watching.subscribe("two", "ann", 4)
+    asks = asked(watching)
+    list(watching.take(frame(10, 12, change(12))))
+    watching.subscribe("three", "ann", 6)
+    found = AccountChanges("USD", 0, 5, 0, 4, [change(5), change(8)])
+    told = list(news_of(watching.answered(0, asks, ChangesAnswer(0, 10, 1, [found]))))
+    assert told == [
+        (["two"], "change", 5),
+        (["two"], "change", 8),
+        (["two"], "stands", 10),
+        (["two"], "change", 12),
+        (["three"], "change", 8),
+        (["three"], "stands", 10),
+        (["three"], "change", 12),
+    ]
+
+
+def test_the_answer_to_who_has_left_hides_nothing_from_who_comes() -> None:
+    """Frames had gone on when it came; the slot was listened to all the time."""
+    watching = live()
+    watching.subscribe("neighbour", "xef", None)
+    watching.answered(0, asked(watching), stood(10))
+    watching.subscribe("early", "ann", 10)
+    asks = asked(watching)
+    for listener in ("one", "early"):
+        watching.unsubscribe(listener, "ann")
+    list(watching.take(frame(10, 12, change(12))))
+    watching.subscribe("late", "ann", None)
+    told = list(news_of(watching.answered(0, asks, stood(10))))
+    assert told == [(["late"], "stands", 10)]
+    asks = asked(watching)
+    assert asks == [Ask("ann", 10, 12)]
+    found = AccountChanges("USD", 0, 5, 0, 10, [change(12)])
+    told = list(news_of(watching.answered(0, asks, ChangesAnswer(0, 12, 1, [found]))))
+    assert told == [(["late"], "change", 12)]
