@@ -223,7 +223,8 @@ class ChangesAnswer(Struct, frozen=True, array_like=True, tag=7):
     at_ms: int
     """Time of that sequence's event."""
     accounts: list[AccountChanges | None]
-    """None for one that was never opened. Shorter than the marks if the rest did not fit."""
+    """None for one that was not open when this was asked. Shorter than the marks if the rest did
+    not fit."""
 
 
 Answer = (

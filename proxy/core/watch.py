@@ -121,6 +121,8 @@ class Watch(Generic[L]):
         """While somebody waits: what frames brought behind it."""
         self._asked: Ask | None = None
         """Just now."""
+        self._was_too_much = False
+        """The last answer did not hold what somebody had missed."""
         self._late: set[L] = set()
         """Who came after that: the account may have been opened in between."""
 
@@ -191,13 +193,16 @@ class Watch(Generic[L]):
             return None
         places = [place.told for place in self._waiting.values()]
         behind = [each for each in places if each is None or each <= seen]
-        after = min((each for each in behind or places if each is not None), default=None)
+        told = sorted(each for each in behind or places if each is not None)
         if not behind:
-            return after
+            return told[0] if told else None
+        # Who had missed most had missed too much. That need not be true of others: the answer
+        # about the middle one settles half of them.
+        middle = len(told) // 2 if self._was_too_much else 0
         self._late.clear()
         # Of an earlier sequence a reader might say less than what clients can know by now.
         known = seen if self._present is None else max(seen, self._present.sequence)
-        self._asked = Ask(self.account_id, after, known)
+        self._asked = Ask(self.account_id, told[middle] if told else None, known)
         return self._asked
 
     def settle(self, ask: Ask) -> None:
@@ -242,8 +247,10 @@ class Watch(Generic[L]):
         standing = Standing(terms, found.posted_minor, found.held_minor, sequence, at_ms)
         covered_from = self._covered_from
         joins = covered_from is not None and sequence >= covered_from
+        too_much = _too_much_up_to(ask, found)
+        self._was_too_much = too_much is not None
         for place, listeners in self._by_place():
-            if not _is_about(place, ask, found, sequence):
+            if not _is_about(place, found, sequence, too_much):
                 continue
             yield from _catch_up(listeners, place, found, standing)
             for each in listeners:
@@ -278,11 +285,18 @@ class Watch(Generic[L]):
             self._recent.append(change)
 
 
-def _is_about(place: _Place, ask: Ask, found: AccountChanges, sequence: int) -> bool:
+def _too_much_up_to(ask: Ask, found: AccountChanges) -> int | None:
+    """Who was told no further has missed more than an answer holds; None: it holds all."""
+    after = ask.after_sequence
+    return after if after is not None and after < found.complete_after else None
+
+
+def _is_about(place: _Place, found: AccountChanges, sequence: int, too_much: int | None) -> bool:
     """Whether an answer tells what a listener has missed, or that it missed too much."""
-    if place.told is None or place.told >= found.complete_after:
-        return place.told is None or place.told <= sequence
-    return ask.after_sequence is not None and ask.after_sequence <= place.told <= sequence
+    if place.told is None:
+        return True
+    is_left_out = too_much is not None and place.told <= too_much
+    return place.told <= sequence and (place.told >= found.complete_after or is_left_out)
 
 
 def _catch_up(

@@ -7,11 +7,12 @@ store across a network; in a file they are looked up in place, which is quicker 
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import Final, TypeVar, assert_never
 
+from broker.port import BrokerFault
 from contracts.events import TransferCompleted, TransferFinished, TransferRejected
 from contracts.frames import EventFrame
 from contracts.limits import PAGE_ENTRIES_MAX, REPLAY_CHANGES_MAX, WAIT_MS_MAX
@@ -41,7 +42,7 @@ from reader.core.accounts import Account
 from reader.core.projection import Projection
 from reader.core.rows import EntryRow, Name, OutcomeRow, StepRow
 from reader.ports import StoreFault
-from reader.service.changed import changed_accounts
+from reader.service.changed import Marked, changed_accounts
 from reader.service.history import History
 from reader.service.progress import Progress
 from reader.service.threads import Threads
@@ -57,6 +58,10 @@ _log = logging.getLogger(__name__)
 QUERY_WAIT_S: Final = 5.0
 """How long a query waits for a sequence that this reader has not reached."""
 
+JOURNAL_END_S: Final = 1.0
+"""How long the journal's leader may take to say where it ends. Where there is none, what is known
+here counts: who asks about accounts that are there would wait for as long."""
+
 LOOKUPS_MAX: Final = 1_024
 """Of one partition, in threads or waiting for one."""
 
@@ -71,15 +76,23 @@ class Answering:
         partition: int,
         projection: Projection,
         projected: Progress,
+        position: Progress,
+        journal_end: Callable[[], Awaitable[int]],
         *,
         present: History,
         past: History,
         threads: Threads,
     ) -> None:
-        """`present` is used as `threads` says, `past` in its threads for the past."""
+        """`present` is used as `threads` says, `past` in its threads for the past.
+
+        `projected` counts sequences; `position` stream sequences, as does what `journal_end` asks
+        the journal for.
+        """
         self._partition = partition
         self._projection = projection
         self._projected = projected
+        self._position = position
+        self._journal_end = journal_end
         self._present = present
         self._past = past
         self._threads = threads
@@ -96,7 +109,7 @@ class Answering:
 
     async def answer(self, query: Query) -> Answer:
         """Answer a query, once the sequence that it demands is reached."""
-        if not await self._reaches(_demanded(query)):
+        if not await _in_time(self._projected.reach(_demanded(query))):
             return self._missing(Missing.SEQUENCE)
         return await self._answer_now(query)
 
@@ -213,8 +226,12 @@ class Answering:
     # --- changes ---
 
     async def _answer_changes(self, query: ChangesQuery) -> Answer:
+        marked = self._marked(query)
+        if any(account is None for _, account in marked):
+            if not await self._catches_up():
+                return self._missing(Missing.SEQUENCE)
+            marked = self._marked(query)
         tip, at_ms = self._projection.cursor.tip.sequence, self._projection.at_ms
-        marked = [(mark, self._projection.account(mark.account_id)) for mark in query.marks]
         limit = min(max(query.limit, 1), REPLAY_CHANGES_MAX)
         if all(mark.after_sequence is None or mark.after_sequence >= tip for mark in query.marks):
             accounts = changed_accounts(None, marked, tip, limit)
@@ -223,6 +240,22 @@ class Answering:
                 lambda: changed_accounts(self._past, marked, tip, limit)
             )
         return ChangesAnswer(self._partition, tip, at_ms, accounts)
+
+    def _marked(self, query: ChangesQuery) -> list[Marked]:
+        return [(mark, self._projection.account(mark.account_id)) for mark in query.marks]
+
+    async def _catches_up(self) -> bool:
+        """Whether this reader gets in time to where its journal ends now.
+
+        Another one may be ahead, and have shown that an account was opened which is unknown here.
+        """
+        try:
+            async with asyncio.timeout(JOURNAL_END_S):
+                end = await self._journal_end()
+        except (TimeoutError, BrokerFault) as fault:
+            _log.warning("partition %s: its end is not known: %r", self._partition, fault)
+            return True
+        return await _in_time(self._position.reach(end))
 
     # --- transfers ---
 
@@ -316,15 +349,6 @@ class Answering:
 
     # --- waiting ---
 
-    async def _reaches(self, sequence: int) -> bool:
-        """Whether the projection gets to a sequence in time."""
-        try:
-            async with asyncio.timeout(QUERY_WAIT_S):
-                await self._projected.reach(sequence)
-        except TimeoutError:
-            return False
-        return True
-
     async def _in_thread(self, step: Callable[[], _T]) -> _T:
         return await self._in(self._threads.past, step)
 
@@ -354,6 +378,16 @@ class Answering:
 
     def _missing(self, missing: Missing) -> NotFound:
         return NotFound(self._partition, self._projection.cursor.tip.sequence, missing)
+
+
+async def _in_time(progress: Awaitable[None]) -> bool:
+    """Whether it gets there while a query waits."""
+    try:
+        async with asyncio.timeout(QUERY_WAIT_S):
+            await progress
+    except TimeoutError:
+        return False
+    return True
 
 
 def _demanded(query: Query) -> int:

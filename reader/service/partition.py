@@ -1,5 +1,7 @@
 """One partition at work: its projection, store, following and answering, put together."""
 
+from functools import partial
+
 from broker.port import Broker, StoredMessage
 from broker.witness import Witness
 from contracts.status import ReaderPartition
@@ -81,6 +83,8 @@ class Partition:
             self.number,
             self._projection,
             self.follower.projected,
+            self.follower.position,
+            partial(_present_end, broker, self.number),
             present=self._present,
             past=self._past,
             threads=self._threads,
@@ -105,6 +109,10 @@ class Partition:
 
 async def journal_end(broker: Broker, partition: int) -> int:
     """Last stream sequence of a partition's journal, once there is a journal."""
-    stream = journal_stream(partition)
-    state = await once_there(broker, lambda: broker.stream_state(stream), f"the journal {stream}")
-    return state.last_sequence
+    ask = partial(_present_end, broker, partition)
+    return await once_there(broker, ask, f"the journal {journal_stream(partition)}")
+
+
+async def _present_end(broker: Broker, partition: int) -> int:
+    """Last stream sequence of a partition's journal. Raise BrokerFault."""
+    return (await broker.stream_state(journal_stream(partition))).last_sequence

@@ -20,16 +20,25 @@ from reader.core.listening import Listening, joined
 ACCOUNTS = ("ann", "bob", "cho", "dan")
 NEIGHBOURS = ("xef", "jest")
 """Live in the slots of Ann and Bob: whoever watches them finds a slot that is listened to."""
+NEWCOMERS = ("eve", "fay", "gus", "hal", "ivy")
+"""Opened one after the other."""
 REPLAY_MAX = 6
 """Small, so that some miss too much."""
 
 
 class Ledger:
-    """One partition's accounts, whose changes are known from the first event on."""
+    """One partition's accounts, and what its events did to them."""
 
     def __init__(self) -> None:
         self.changes: list[Change] = []
+        self.opened = dict.fromkeys((*ACCOUNTS, *NEIGHBOURS), 0)
+        """By account the sequence at which it was."""
         self.tip = 0
+
+    def open(self, account_id: str) -> None:
+        """One more event, which changes no account."""
+        self.tip += 1
+        self.opened[account_id] = self.tip
 
     def move(self, account_id: str) -> Change:
         """One more event, which changes an account."""
@@ -58,8 +67,12 @@ class Ledger:
             return NotFound(0, tip, Missing.SEQUENCE)
         return ChangesAnswer(0, tip, tip, [self._account(ask, tip) for ask in asks])
 
+    def holds(self, account_id: str, sequence: int) -> bool:
+        """Whether an account is open at a sequence."""
+        return account_id in self.opened and self.opened[account_id] <= sequence
+
     def _account(self, ask: Ask, tip: int) -> AccountChanges | None:
-        if ask.account_id not in (*ACCOUNTS, *NEIGHBOURS):
+        if not self.holds(ask.account_id, tip):
             return None
         after, found = ask.after_sequence, None
         if after is not None:
@@ -83,10 +96,13 @@ class Reader:
 
     def go_on(self, events: int) -> list[ChangeFrame]:
         frames = []
-        for change in self.ledger.changes[self.tip : self.tip + events]:
-            self.tip = change.sequence
+        until = min(self.tip + max(events, 0), self.ledger.tip)
+        for change in self.ledger.changes:
+            if not self.tip < change.sequence <= until:
+                continue
             if self.listening and self.listening.includes(change.account_id):
-                frames += self.listening.frames([change], self.tip)
+                frames += self.listening.frames([change], change.sequence)
+        self.tip = until
         return joined(frames)
 
 
@@ -98,6 +114,8 @@ class Client:
     account_id: str
     place: int | None
     """Up to where it knows the account; None: nothing yet."""
+    was_there: bool = True
+    """Whether the account was open when this one came: it may have seen that."""
     is_refused: bool = False
     conflated: int = 0
     heard: list[int] = field(default_factory=list)
@@ -119,9 +137,13 @@ class Client:
                     assert news.sequence >= self.place
                     missed = self.ledger.of(self.account_id, self.place, news.sequence)
                     assert bool(missed) <= news.is_conflated, "a change is missing"
+                    enough = len(missed) > REPLAY_MAX
+                    assert news.is_conflated <= enough, "what it missed could have been told"
                     self.conflated += news.is_conflated
                 self.place = news.sequence
             case Refused():
+                denied = news.missing is Missing.ACCOUNT
+                assert not (denied and self.was_there), "the account was there when it came"
                 self.is_refused = True
 
     def check_complete(self) -> None:
@@ -150,12 +172,14 @@ class Stage:
         self.frames: list[ChangeFrame] = []
         """On their way."""
         self.listens: list[tuple[Reader, Listen]] = []
-        self.asked: list[list[Ask]] = []
+        self.asked: list[tuple[list[Ask], int]] = []
+        """Questions that are out, and how far the ledger was when each left."""
         self.number = 0
 
     def play(self, steps: int) -> None:
         deeds = (
             (self.move, 8),
+            (self.open, 0.5),
             (self.follow, 6),
             (self.deliver, 8),
             (self.say, 4),
@@ -167,6 +191,7 @@ class Stage:
             (self.subscribe, 3),
             (self.unsubscribe, 2),
             (self.restart_reader, 0.1),
+            (self.forget, 0.1),
             (self.lose, 0.2),
         )
         acts, weights = zip(*deeds, strict=True)
@@ -194,7 +219,15 @@ class Stage:
 
     def move(self) -> None:
         for _ in range(self.chance.choice((1, 1, 1, 9))):
-            self.ledger.move(self.chance.choice((*ACCOUNTS, *NEIGHBOURS)))
+            self.ledger.move(self.chance.choice(list(self.ledger.opened)))
+
+    def open(self) -> None:
+        """A newcomer's account, and perhaps somebody who has seen it opened watches it at once."""
+        unopened = [each for each in NEWCOMERS if each not in self.ledger.opened]
+        if unopened:
+            self.ledger.open(unopened[0])
+            if self.chance.random() < 0.5:
+                self.watch(unopened[0], self.chance.choice((None, self.ledger.tip)))
 
     def follow(self) -> None:
         self.frames += self.chance.choice(self.readers).go_on(self.chance.randint(1, 5))
@@ -226,10 +259,10 @@ class Stage:
                 self.hear_now(behind, listen)
             asks = asked(self.watching)
             if asks and sequence_asked_for(asks) <= behind.tip:
-                answer = self.ledger.answer(asks, behind.tip)
+                answer = self.answer_of(behind, asks, self.ledger.tip)
                 self.tell(self.watching.answered(0, asks, answer))
             elif asks:
-                self.asked.append(asks)
+                self.asked.append((asks, self.ledger.tip))
 
     def hear_now(self, reader: Reader, listen: Listen) -> None:
         for frame in reader.hear(listen):
@@ -244,27 +277,35 @@ class Stage:
     def ask(self) -> None:
         most = self.chance.choice((1, 2, 9))
         if asks := self.watching.asks(0, most):
-            self.asked.append(asks)
+            self.asked.append((asks, self.ledger.tip))
 
     def answer(self, lost: float = 0.2) -> None:
         if not self.asked:
             return
-        asks = self.asked.pop(self.chance.randrange(len(self.asked)))
+        asks, asked_at = self.asked.pop(self.chance.randrange(len(self.asked)))
         reader = self.chance.choice(self.readers)
         if self.chance.random() < 0.8:
             self.frames += reader.go_on(sequence_asked_for(asks) - reader.tip)
-        answer: ChangesAnswer | NotFound | None = self.ledger.answer(asks, reader.tip)
+        answer: ChangesAnswer | NotFound | None = self.answer_of(reader, asks, asked_at)
         if self.chance.random() < lost:
             answer = None
         elif isinstance(answer, ChangesAnswer) and self.chance.random() < lost:
             answer = ChangesAnswer(0, answer.sequence, answer.at_ms, answer.accounts[:1])
         self.tell(self.watching.answered(0, asks, answer))
 
+    def answer_of(self, reader: Reader, asks: list[Ask], asked_at: int) -> ChangesAnswer | NotFound:
+        """What a reader says. Before it denies an account it catches up with the journal."""
+        if not all(self.ledger.holds(ask.account_id, reader.tip) for ask in asks):
+            self.frames += reader.go_on(asked_at - reader.tip)
+        return self.ledger.answer(asks, reader.tip)
+
     def beat(self) -> None:
         self.tell(self.watching.beat())
 
     def subscribe(self) -> None:
-        account_id = self.chance.choice((*ACCOUNTS, *NEIGHBOURS, *NEIGHBOURS, "nobody"))
+        account_id = self.chance.choice(
+            (*ACCOUNTS, *NEIGHBOURS, *NEIGHBOURS, *NEWCOMERS[:2], "nobody")
+        )
         sequence = None
         if self.gone and self.chance.random() < 0.5:
             client = self.gone.pop(self.chance.randrange(len(self.gone)))  # it comes back
@@ -275,8 +316,12 @@ class Stage:
             sequence = self.chance.randint(0, self.ledger.tip)
         elif self.chance.random() < 0.1:
             sequence = self.ledger.tip + 1_000
+        self.watch(account_id, sequence)
+
+    def watch(self, account_id: str, sequence: int | None) -> None:
         self.number += 1
-        self.clients[self.number] = Client(self.ledger, account_id, sequence)
+        was_there = account_id in self.ledger.opened
+        self.clients[self.number] = Client(self.ledger, account_id, sequence, was_there)
         self.tell(self.watching.subscribe(self.number, account_id, sequence))
 
     def unsubscribe(self) -> None:
@@ -292,6 +337,10 @@ class Stage:
         reader = self.readers[at] = Reader(self.ledger)
         self.frames.append(ChangeFrame(0, reader.tip, reader.tip, {}, []))
 
+    def forget(self) -> None:
+        """A reader has not heard of the proxy for long."""
+        self.chance.choice(self.readers).listening = Listening(0)
+
     def tell(self, told: Iterable[Told[int]]) -> None:
         for listeners, news in told:
             for number in listeners:
@@ -300,7 +349,8 @@ class Stage:
 
 @settings(max_examples=250)
 @given(st.integers(0, 2**32), st.integers(10, 400))
-@example(175, 300)  # who came to an old slot, behind what others had seen, was passed over
+@example(3, 171)  # changes were left out for who missed few, as somebody else had missed too many
+@example(56, 132)  # who had seen an account opened was refused by the answer to an older question
 def test_every_client_is_told_every_change_once_and_in_order(seed: int, steps: int) -> None:
     """With frames lost, doubled and late, and readers that start anew; or it is told so."""
     stage = Stage(seed)
@@ -308,7 +358,7 @@ def test_every_client_is_told_every_change_once_and_in_order(seed: int, steps: i
     stage.come_to_rest()
     for client in stage.clients.values():
         client.check_complete()
-        assert client.is_refused or client.account_id != "nobody"
+        assert client.is_refused or client.account_id in stage.ledger.opened
 
 
 def test_neighbours_live_in_the_same_slots() -> None:

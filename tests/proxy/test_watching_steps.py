@@ -170,6 +170,26 @@ def test_nobody_is_refused_before_frames_cover_the_account() -> None:
     assert beats(watching, CLAIM_BEATS) == [(["two"], "refused", Missing.SEQUENCE)]
 
 
+def test_nobody_is_refused_while_only_readers_that_do_not_know_its_slot_answer() -> None:
+    watching = live()
+    watching.subscribe("two", "bob", 99)
+    list(watching.take(frame(10, 10, version=2)))
+    assert watching.beat() == []
+    for _ in range(2 * CLAIM_BEATS):
+        list(watching.take(frame(10, 10)))
+        assert watching.beat() == []
+
+
+def test_who_claims_again_lets_nobody_wait_longer() -> None:
+    watching = live()
+    for listener in ("first", "second"):
+        watching.subscribe(listener, "ann", 99)
+    assert beats(watching, 1) == []
+    watching.subscribe("first", "ann", 99)
+    assert beats(watching, CLAIM_BEATS - 1) == [(["second"], "refused", Missing.SEQUENCE)]
+    assert beats(watching, 1) == [(["first"], "refused", Missing.SEQUENCE)]
+
+
 def test_each_may_wait_for_what_it_claims_to_know_as_long() -> None:
     """Nobody is refused because another one was, nor for what it claimed before."""
     watching = live()
@@ -253,8 +273,9 @@ def test_a_newcomer_costs_nobody_a_question_where_the_first_reader_to_hear_of_it
     watching.subscribe("two", "bob", None)
     list(watching.take(frame(10, 10, version=2)))
     watching.subscribe("three", "xef", None)
-    list(watching.take(frame(12, 12, version=2)))
     assert asked(watching) == [Ask("bob", None, 12), Ask("xef", None, 12)]
+    list(watching.take(frame(12, 12, version=2)))
+    assert asked(watching) == []
     told = list(news_of(watching.take(frame(12, 13, change(13), version=2))))
     assert told == [(["one"], "change", 13)]
 
@@ -334,17 +355,23 @@ def test_what_is_known_of_an_account_is_asked_of_nobody_who_knows_less() -> None
     list(watching.take(frame(10, 10)))
     told = watching.answered(0, asked(watching), stood(20))
     assert list(news_of(told)) == [(["one"], "stands", 20)]
-    watching.subscribe("two", "ann", 0)
+    assert list(watching.take(frame(10, 15, change(15)))) == []
+    assert list(news_of(watching.subscribe("two", "ann", None))) == [(["two"], "stands", 20)]
+    watching.subscribe("three", "ann", 0)
     assert asked(watching) == [Ask("ann", 0, 20)]
 
 
-def test_who_knows_of_an_account_that_was_opened_since_is_not_refused() -> None:
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_who_knows_of_an_account_that_was_opened_since_is_not_refused(
+    is_asked: bool,  # noqa: FBT001  # drawn
+) -> None:
     """By an answer from before it."""
     watching = watched()
     watching.subscribe("early", "ann", None)
     list(watching.take(frame(10, 10)))
-    asks = asked(watching)
+    asks = asked(watching) if is_asked else []
     watching.subscribe("opener", "ann", 11)
+    asks += asked(watching)
     told = watching.answered(0, asks, ChangesAnswer(0, 10, 1, [None]))
     assert list(news_of(told)) == [(["early"], "refused", Missing.ACCOUNT)]
     list(watching.take(frame(10, 11)))

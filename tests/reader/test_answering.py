@@ -159,6 +159,8 @@ async def _check(desk: StoreDesk, books: Books, asked: list[Query]) -> None:
             0,
             desk.projection,
             Progress(tip),
+            Progress(0),
+            _no_further,
             present=desk.history,
             past=desk.past(),
             threads=Threads(threads, threads, desk.lookups(threads)),
@@ -167,6 +169,10 @@ async def _check(desk: StoreDesk, books: Books, asked: list[Query]) -> None:
             if isinstance(query, AccountQuery) and (query.at_sequence or 0) > tip:
                 continue  # it waits, see below
             assert await answering.answer(query) == _expected(books, query, tip, tip_ms), query
+
+
+async def _no_further() -> int:
+    return 0
 
 
 def _expected(books: Books, query: Query, tip: int, tip_ms: int) -> Answer:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broker.port import NoResponse, StreamState
 from contracts.chain import Chained, follow
 from contracts.changes import Change, ChangeFrame, Listen, slots_to_bytes
 from contracts.frames import CHANGE_FRAME, LISTEN
@@ -21,14 +25,23 @@ from contracts.limits import (
     SLOT_COUNT,
 )
 from contracts.partitioning import slot_of
-from contracts.queries import ChangesAnswer, ChangesQuery, Mark
-from contracts.subjects import change_subject, listen_subject
+from contracts.queries import AccountQuery, ChangesAnswer, ChangesQuery, Mark, Missing, NotFound
+from contracts.subjects import change_subject, journal_stream, listen_subject
 from reader.core.changes import Mark as RowsMark
 from reader.core.changes import changes_since
 from reader.core.listening import Listening, joined
 from tests.reader.changed_books import all_changes, changes
 from tests.reader.desk import Desk
-from tests.reader.histories import ACCOUNT_IDS, busy_writer, transfer, written, written_frames
+from tests.reader.histories import (
+    ACCOUNT_IDS,
+    OPENED,
+    busy_writer,
+    opened_writer,
+    transfer,
+    written,
+    written_frames,
+)
+from tests.reader.journal_writer import Writer
 from tests.reader.running import Journals, Running
 
 EVERY_SLOT = bytes([255]) * (SLOT_COUNT // 8)
@@ -254,3 +267,59 @@ async def test_accounts_that_do_not_fit_into_an_answer_are_left_out(tmp_path: Pa
     assert 1 < len(answer.accounts) < len(marks)
     expected = changes(writer.books, "anna", 0, tip)
     assert all(each is not None and each.changes == expected for each in answer.accounts)
+
+
+@contextmanager
+def held_back(journals: Journals) -> Iterator[None]:
+    """Whoever reads the journal gets nothing more of it until the end of this."""
+    stream = journals.server.stream(journal_stream(0))
+    readings, stream.readings = stream.readings, []
+    yield
+    stream.readings = readings
+    for reading in readings:
+        reading.deliver()
+
+
+async def test_a_reader_that_lags_denies_no_account_that_its_journal_holds(tmp_path: Path) -> None:
+    """Who watches it may have seen it opened, as another reader is further."""
+    journals, writer = Journals(), Writer()
+    await journals.append(writer.frames)
+    async with Running(journals, tmp_path) as reader:
+        with held_back(journals):
+            await journals.append([writer.write([("p1", 1, OPENED)])])
+            asking = asyncio.create_task(reader.ask(ChangesQuery([Mark("anna", None)], 1)))
+            assert await reader.ask(AccountQuery("anna")) == NotFound(0, 1, Missing.ACCOUNT)
+        answer = await asking
+    assert isinstance(answer, ChangesAnswer)
+    assert answer.sequence == writer.tip.sequence
+    assert answer.accounts != [None]
+
+
+async def test_a_reader_that_does_not_catch_up_denies_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reader.service.answering.QUERY_WAIT_S", 0.01)
+    journals, writer = Journals(), Writer()
+    await journals.append(writer.frames)
+    async with Running(journals, tmp_path) as reader:
+        with held_back(journals):
+            await journals.append([writer.write([("p1", 1, OPENED)])])
+            answer = await reader.ask(ChangesQuery([Mark("anna", None)], 1))
+    assert answer == NotFound(0, 1, Missing.SEQUENCE)
+
+
+async def test_what_is_known_counts_while_nobody_says_where_the_journal_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else who watches an unknown account would hold up those that are asked about beside it."""
+    journals, writer = Journals(), opened_writer()
+    await journals.append(writer.frames)
+
+    async def silent(stream: str) -> StreamState:
+        raise NoResponse(f"no leader of {stream}")
+
+    async with Running(journals, tmp_path) as reader:
+        monkeypatch.setattr(reader.connection, "stream_state", silent)
+        answer = await reader.ask(ChangesQuery([Mark("nobody", None), Mark("anna", None)], 1))
+    assert isinstance(answer, ChangesAnswer)
+    assert [each is None for each in answer.accounts] == [True, False]
