@@ -20,6 +20,7 @@ from reader.core.listening import Listening, joined
 ACCOUNTS = ("ann", "bob", "cho", "dan")
 NEIGHBOURS = ("xef", "jest")
 """Live in the slots of Ann and Bob: whoever watches them finds a slot that is listened to."""
+SLOTS = SlotMap.even(1)
 REPLAY_MAX = 6
 """Small, so that some miss too much."""
 
@@ -144,7 +145,7 @@ class Stage:
         self.chance = Random(seed)
         self.ledger = Ledger()
         self.readers = [Reader(self.ledger), Reader(self.ledger)]
-        self.watching: Watching[int] = Watching("p", SlotMap.even(1))
+        self.watching: Watching[int] = Watching("p", SLOTS)
         self.clients: dict[int, Client] = {}
         self.gone: list[Client] = []
         self.frames: list[ChangeFrame] = []
