@@ -11,6 +11,9 @@ DEV    := $(VENV)/.installed-dev
 # Every test process would compile all tests again, and every process of a wallet its modules.
 export PYTHONDONTWRITEBYTECODE =
 
+# Tests that start no server need no disk where memory has a gigabyte for their files.
+IN_MEMORY = $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 1000000 { print "TMPDIR=/dev/shm" }')
+
 .PHONY: up test unit browser screenshots e2e chaos lint format sim bench requirements wheels clean
 
 PIP     = $(BIN)/pip --disable-pip-version-check --quiet install
@@ -34,7 +37,7 @@ test: $(DEV) lint     ## everything that needs neither Docker nor a browser; CI 
 	$(BIN)/pytest -m "not simulation and not e2e and not browser" --numprocesses auto --maxschedchunk 1 --durations 10
 
 unit: $(DEV)          ## the inner loop: no server is started
-	$(BIN)/pytest -m "not server and not faults and not simulation and not e2e and not browser" -q --numprocesses auto
+	$(IN_MEMORY) $(BIN)/pytest -m "not server and not faults and not simulation and not e2e and not browser" -q --numprocesses auto
 
 browser: $(DEV)       ## the console in a real browser, which is installed if it is not there
 	tests/browser/provide-chromium

@@ -22,6 +22,7 @@ NEIGHBOURS = ("xef", "jest")
 """Live in the slots of Ann and Bob: whoever watches them finds a slot that is listened to."""
 NEWCOMERS = ("eve", "fay", "gus", "hal", "ivy")
 """Opened one after the other."""
+SLOTS = SlotMap.even(1)
 REPLAY_MAX = 6
 """Small, so that some miss too much."""
 
@@ -166,7 +167,7 @@ class Stage:
         self.chance = Random(seed)
         self.ledger = Ledger()
         self.readers = [Reader(self.ledger), Reader(self.ledger)]
-        self.watching: Watching[int] = Watching("p", SlotMap.even(1))
+        self.watching: Watching[int] = Watching("p", SLOTS)
         self.clients: dict[int, Client] = {}
         self.gone: list[Client] = []
         self.frames: list[ChangeFrame] = []

@@ -30,6 +30,7 @@ from writer.core.machine import Decision, Machine, QueuedFrame
 from writer.core.partition import Partition
 
 KEY = b"k" * FINGERPRINT_KEY_BYTES
+SLOTS = SlotMap.even(1)
 AMOUNTS = (*range(1, 6), 1, 2**31, 2**53, 2**62, AMOUNT_MINOR_MAX - 1, AMOUNT_MINOR_MAX)
 IDS = ("a", "b", "c", "d")
 CURRENCIES = ("USD", "USD", "EUR")
@@ -119,7 +120,7 @@ def said(event: Event) -> tuple[str, int | Rejection | None]:
 
 
 def new_machine() -> Machine[Partition]:
-    return Machine(0, Partition(0, SlotMap.even(1)))
+    return Machine(0, Partition(0, SLOTS))
 
 
 def frame_of(decision: Decision) -> bytes:

@@ -4,6 +4,7 @@ No broker and no loop: a test says which message arrives when, how often, or nev
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 from random import Random
 
 from contracts.chain import Chained
@@ -27,6 +28,9 @@ KEY = b"k" * FINGERPRINT_KEY_BYTES
 COORDINATED = [way for way, table in WAYS.items() if table.lifecycle is not None]
 """The ways that a coordinator drives."""
 
+even_slots = cache(SlotMap.even)
+"""Made once for all worlds: there are thousands, and a map takes longer to make than a world."""
+
 Rules = Partition | Coordinator
 
 
@@ -43,7 +47,7 @@ class World:
     _numbers: int = 0
 
     def __post_init__(self) -> None:
-        self.slots = SlotMap.even(self.partition_count)
+        self.slots = even_slots(self.partition_count)
         for party in parties(self.partition_count):
             self.journals[party] = []
             self.restart(party)
