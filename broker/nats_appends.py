@@ -35,6 +35,8 @@ class _Open(NamedTuple):
     """An append in flight."""
 
     subject: str
+    expected: int
+    """The stream's last sequence, as it was sent."""
     sent_s: float
     """By the loop's clock."""
     future: asyncio.Future[int]
@@ -65,15 +67,15 @@ _ELECTIONS: Final = msgspec.json.Decoder(_Election)
 class Appends:
     """The table, and the one inbox that all acknowledgements come to."""
 
-    def __init__(self, client: Client, *, timeout_s: float) -> None:
+    def __init__(self, client: Client, *, timeout_s: float, has_copies: bool) -> None:
+        """has_copies: of streams, so that two servers may each think that they lead one."""
         self._client = client
         self._timeout_s = timeout_s
+        self._has_copies = has_copies
         self._loop = asyncio.get_running_loop()
         self._inbox = ""
         self._count = 0
         self._open: dict[int, _Open] = {}
-        self._stored: dict[str, int] = {}
-        """By subject, the highest stream sequence that was acknowledged: whoever leads has it."""
 
     async def start(self) -> None:
         """Listen for acknowledgements; the client must be connected."""
@@ -91,7 +93,8 @@ class Appends:
         future: asyncio.Future[int] = self._loop.create_future()
         timer = self._loop.call_later(self._timeout_s, self._time_out, number)
         # Now, because an answer may come while it is sent.
-        self._open[number] = _Open(subject, self._loop.time(), future, timer)
+        sent_s = self._loop.time()
+        self._open[number] = _Open(subject, expected_last_sequence, sent_s, future, timer)
         try:
             await self._client.publish(subject, data, reply=reply, headers=headers)
         except BaseException:
@@ -125,16 +128,19 @@ class Appends:
 
     async def _acknowledged(self, message: Msg) -> None:
         number = int(message.subject.rpartition(".")[2])
-        sent, outcome = self._open.get(number), _outcome(message)
-        if sent is None:
-            return
-        stored = self._stored.get(sent.subject, 0)
-        if isinstance(outcome, int):
-            self._stored[sent.subject] = max(stored, outcome)
-        elif _last_sequence(outcome) < stored:
-            _log.info("%s: %s, of a leader of before", sent.subject, outcome)
-            return
-        self._settle(number, outcome)
+        outcome = _outcome(message)
+        if isinstance(outcome, AppendRefused) and self._is_of_before(number, outcome):
+            _log.info("not believed of a leader of before: %s", outcome)
+        else:
+            self._settle(number, outcome)
+
+    def _is_of_before(self, number: int, refusal: AppendRefused) -> bool:
+        """Whether it may lack what the append rests on, while the stream's present leader has that.
+
+        Where nobody has it, what the append rests on was not stored, and that tells its sender.
+        """
+        sent, last_sequence = self._open.get(number), _last_sequence(refusal)
+        return self._has_copies and sent is not None and last_sequence < sent.expected
 
     def _settle(self, number: int, outcome: int | Exception) -> None:
         settled = self._open.pop(number, None)
@@ -185,7 +191,7 @@ def _outcome(message: Msg) -> int | Exception:
     return _settled(message.data)
 
 
-def _last_sequence(refusal: Exception) -> float:
+def _last_sequence(refusal: AppendRefused) -> float:
     """Of the stream, as the server that refused has it; infinite if it does not say."""
     told = _LAST_SEQUENCE.match(str(refusal))
     return int(told[1]) if told else inf

@@ -69,7 +69,8 @@ class NatsBroker(NatsMessages):
     def __init__(self, client: Client, *, replicas: int, append_timeout_s: float) -> None:
         super().__init__(client)
         self._replicas = replicas
-        self._appends = Appends(client, timeout_s=append_timeout_s)
+        has_copies = replicas > _NO_REPLICAS
+        self._appends = Appends(client, timeout_s=append_timeout_s, has_copies=has_copies)
         self._followings: set[NatsFollowing] = set()
         self._reconnected = asyncio.Event()
         self._hears_elections = False

@@ -71,6 +71,7 @@ class Stillness:
             if stored_message(answer, f"{self._stream} behind {read}") is not None:
                 return True
         except BrokerFault:
-            return False  # nobody knows; it is asked again
+            self._pause_s = max(self._pause_s, _STILL_S)
+            return False  # nobody knows; it is asked again, and not by all at once
         self._pause_s = min(2 * self._pause_s, _STILL_S_MAX)
         return False

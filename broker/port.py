@@ -126,7 +126,8 @@ class Broker(Protocol):
 
         Calls are sent in their order. The future raises AppendRefused or AppendUnknown, this
         APPEND_S_MAX later at the latest unless the connection was made for patience; the call
-        itself raises Disconnected.
+        itself raises Disconnected. One that expects more than there is may be unknown, not refused:
+        where there are copies, who lacks something may be no leader any more.
         """
         ...
 

@@ -21,7 +21,7 @@ TRIES_MAX: Final = 5
 
 
 class _Vacancy(Struct):
-    """A group since it was seen without a leader."""
+    """A group since its leader was seen last."""
 
     term: int
     """The highest that any member told."""
@@ -30,6 +30,8 @@ class _Vacancy(Struct):
     candidate: str = ""
     """In whose name it was sent requests."""
     tries: int = 0
+    is_certain: bool = False
+    """The first of them was, as we saw which leader was lost."""
 
 
 class Elections:
@@ -56,7 +58,7 @@ class Elections:
     def _due(
         self, group: str, members: Sequence[Member], now_ms: int, *, are_alone: bool
     ) -> VoteRequest | None:
-        if any(member.state == LEADER for member in members):
+        if any(_leads(member, members) for member in members):
             self._vacancies.pop(group, None)
             return None
         if not _can_choose(members):
@@ -64,12 +66,13 @@ class Elections:
         vacancy = self._vacancy(group, max(member.term for member in members), now_ms)
         lost = _lost_leader(members, are_alone=are_alone)
         candidate = lost or _gone_leader(members, vacancy.candidate)
+        is_certain = bool(lost) or vacancy.is_certain
         lasts_ms = now_ms - vacancy.since_ms
-        if not candidate or lasts_ms < _wait_ms(vacancy, members, is_certain=bool(lost)):
+        if not candidate or lasts_ms < _wait_ms(vacancy, members, is_certain=is_certain):
             return None
         if vacancy.tries >= TRIES_MAX:
             return None
-        vacancy.candidate = candidate
+        vacancy.candidate, vacancy.is_certain = candidate, is_certain
         vacancy.tries += 1
         vacancy.since_ms = now_ms
         return VoteRequest(group, vacancy.term + 1, candidate)
@@ -79,6 +82,12 @@ class Elections:
         if vacancy.term < term:  # else its member did not answer this time
             vacancy.term, vacancy.since_ms = term, now_ms
         return vacancy
+
+
+def _leads(member: Member, members: Sequence[Member]) -> bool:
+    """Not if a majority is beyond its term: it stood still, and hears of that soon."""
+    beyond = sum(other.term > member.term for other in members)
+    return member.state == LEADER and beyond < member.quorum
 
 
 def _can_choose(members: Sequence[Member]) -> bool:
@@ -122,17 +131,19 @@ def _gone_leader(members: Sequence[Member], asked: str) -> str:
     """
     named, ids = {member.leader for member in members} - {""}, {member.id for member in members}
     if not named:
-        return asked or min(ids)
+        # A request in the name of one that is no member any more might make it one again.
+        known = frozenset[str]().union(*(member.others for member in members))
+        return asked or min(ids & known, default="")
     return min(named) if named <= ids else ""
 
 
 def _wait_ms(vacancy: _Vacancy, members: Sequence[Member], *, is_certain: bool) -> int:
     """How long the term must have lasted: a new one may be of an election that is under way."""
-    if vacancy.tries:
-        # All have voted for themselves: nobody wins, and they would wait for another 4 s or more.
-        is_split = all(member.state == CANDIDATE for member in members)
-        return 0 if is_split and len({member.term for member in members}) == 1 else STILL_MS
-    if is_certain:
-        return 0
     ids = {member.id for member in members}
-    return STILL_MS if all(member.others <= ids for member in members) else UNHEARD_MS
+    if not is_certain and not all(member.others <= ids for member in members):
+        return UNHEARD_MS
+    if not vacancy.tries:
+        return 0 if is_certain else STILL_MS
+    # All have voted for themselves: nobody wins, and they would wait for another 4 s or more.
+    is_split = all(member.state == CANDIDATE for member in members)
+    return 0 if is_split and len({member.term for member in members}) == 1 else STILL_MS

@@ -104,22 +104,27 @@ def refusal(last_sequence: int) -> bytes:
 
 
 @pytest.mark.server
-async def test_who_refuses_for_want_of_what_was_acknowledged_leads_no_more(
-    broker: NatsBroker, leader: Client
+async def test_who_refuses_for_want_of_what_an_append_rests_on_leads_no_more(
+    leader: Client,
 ) -> None:
     """A leader that was paused answers as one, until it hears that there is another."""
+    address = leader.connected_url
+    assert address is not None
+    writer = await NatsBroker.connect(address.geturl(), name="test", role="test", replicas=3)
     taken = await leader.subscribe(journal_subject(PARTY))
     await leader.flush()
-    first = await broker.append(journal_subject(PARTY), b"first", expected_last_sequence=4)
-    await (await taken.next_msg(DEADLINE_S)).respond(b'{"stream": "EVT_7", "seq": 5}')
+    appends = [
+        await writer.append(journal_subject(PARTY), b"frame", expected_last_sequence=at)
+        for at in (4, 5, 6)
+    ]
+    received = [await taken.next_msg(DEADLINE_S) for _ in appends]
+    for each in received:
+        await each.respond(refusal(3))
+    for each, sequence in zip(received[:2], (5, 6), strict=True):
+        await each.respond(b'{"stream": "EVT_7", "seq": %d}' % sequence)
+    await received[2].respond(refusal(7))
     async with asyncio.timeout(DEADLINE_S):
-        assert await first == 5
-        second = await broker.append(journal_subject(PARTY), b"second", expected_last_sequence=5)
-        received = await taken.next_msg(DEADLINE_S)
-        await received.respond(refusal(4))
-        await received.respond(b'{"stream": "EVT_7", "seq": 6}')
-        assert await second == 6
-        third = await broker.append(journal_subject(PARTY), b"third", expected_last_sequence=6)
-        await (await taken.next_msg(DEADLINE_S)).respond(refusal(7))
+        assert [await each for each in appends[:2]] == [5, 6]
         with pytest.raises(AppendRefused, match="wrong last sequence: 7"):
-            await third
+            await appends[2]
+    await writer.close()

@@ -290,6 +290,20 @@ async def test_a_copy_that_gets_no_more_is_left_though_its_server_goes_on_to_bea
     await following.close()
 
 
+async def test_a_new_consumer_that_brings_nothing_is_looked_behind_sooner(
+    copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the second one."""
+    monkeypatch.setattr(nats_stillness, "_NEW_S", 0.1)
+    monkeypatch.setattr(nats_stillness, "_STILL_S", 10 * DEADLINE_S)
+    monkeypatch.setattr(nats_following, "_ON_ITS_WAY_S", 0.1)
+    await copies.make("NONE", 1, 2, 3, 4, 5)
+    following = await copies.follow("NONE", "NONE", WHOLE)
+    assert await read(following, 5) == [1, 2, 3, 4, 5]
+    assert copies.read == ["NONE", "NONE", WHOLE]
+    await following.close()
+
+
 async def test_a_copy_that_has_all_there_is_is_not_left(
     copies: Copies, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,3 +80,5 @@ async def test_while_nobody_answers_it_is_asked_as_often_as_ever(leader: Leader)
     stillness = Stillness(leader.api, "EVT_0")
     stillness.end(asyncio.get_running_loop().time())
     assert [await asked_after_s(stillness) for _ in range(3)] == [3, 3, 3]
+    stillness.begin(asyncio.get_running_loop().time())
+    assert [await asked_after_s(stillness) for _ in range(3)] == [1, 3, 3]

@@ -152,7 +152,8 @@ def test_a_vacancy_that_was_interrupted_begins_anew(between: list[Member]) -> No
     assert not due(elections, GAVE_WAY, 0)
     assert not due(elections, between, 1)
     assert not due(elections, GAVE_WAY, STILL_MS)
-    assert due(elections, GAVE_WAY, 2 * STILL_MS)
+    term = 1 + max(each.term for each in (*between, *GAVE_WAY))
+    assert due(elections, GAVE_WAY, 2 * STILL_MS) == [VoteRequest(GROUP, term, DEAD)]
 
 
 def test_a_vacancy_lasts_though_some_do_not_answer_in_between() -> None:
@@ -186,6 +187,43 @@ def test_a_request_that_was_lost_is_sent_again() -> None:
     assert due(elections, lost, 0) == REQUEST
     assert not due(elections, lost, STILL_MS - 1)
     assert due(elections, lost, STILL_MS) == REQUEST
+    assert not due(elections, lost, STILL_MS + 250)
+
+
+def test_while_one_that_may_be_elected_does_not_answer_it_gets_more_time() -> None:
+    """Also after a request, and if the others voted for themselves."""
+    elections = Elections()
+    assert not due(elections, NAMELESS, 0)
+    assert due(elections, NAMELESS, UNHEARD_MS)
+    split = [member(name, "", state=CANDIDATE, term=9) for name in "ab"]
+    assert not due(elections, split, UNHEARD_MS + 250)
+    assert not due(elections, split, 2 * UNHEARD_MS + 249)
+    assert due(elections, split, 2 * UNHEARD_MS + 250)
+
+
+def test_who_leads_in_a_term_that_a_majority_has_left_leads_no_more() -> None:
+    elections = Elections()
+    stale = Member(DEAD, LEADER, DEAD, 7, 9, 2, others(DEAD), {})
+    members = [member("a", "", term=9), member("b", "", term=9), stale]
+    assert not due(elections, members, 0)
+    assert due(elections, members, STILL_MS) == [VoteRequest(GROUP, 10, DEAD)]
+
+
+def test_who_leads_is_not_deposed_for_one_that_is_cut_off_and_stands_again_and_again() -> None:
+    elections = Elections()
+    for beat in range(9):
+        leader = member("b", "bbbbbbbb", state=LEADER)
+        alone = Member(DEAD, CANDIDATE, "", 8 + beat // 4, 9, 2, others(DEAD), {})
+        members = [member("a", "bbbbbbbb", SHORT), leader, alone]
+        assert not due(elections, members, beat * STILL_MS)
+
+
+def test_who_is_no_member_any_more_asks_for_nothing() -> None:
+    elections = Elections()
+    removed = Member("00000000", FOLLOWER, "", 7, 9, 2, others("aaaaaaaa"), {})
+    members = [removed, *NAMELESS, back(term=7)]
+    assert not due(elections, members, 0)
+    assert due(elections, members, STILL_MS) == [VoteRequest(GROUP, 8, "aaaaaaaa")]
 
 
 def test_split_votes_are_ended_at_once() -> None:
@@ -243,11 +281,11 @@ def test_whatever_servers_say_a_request_is_rare_and_next_in_term(
     for beat, members in enumerate(outage):
         for request in due(elections, members, beat * STILL_MS):
             assert len(members) >= 2
-            assert not any(leads(each) for each in members)
+            assert not is_led(members)
             assert request.term > max(each.term for each in members)
             assert request.term <= 1 + max(each.term for each in chain(*outage[: beat + 1]))
             assert is_lost(request.candidate, members) or (
-                beat and is_vacant(members) and not any(leads(each) for each in outage[beat - 1])
+                beat and is_vacant(members) and not is_led(outage[beat - 1])
             )
 
 
@@ -268,8 +306,12 @@ def is_lost(leader: str, members: list[Member]) -> bool:
 def is_vacant(members: list[Member]) -> bool:
     """Who they name answers too and leads nothing."""
     answering = {each.id for each in members}
-    return all(not leads(each) and each.leader in {"", *answering} for each in members)
+    return not is_led(members) and all(each.leader in {"", *answering} for each in members)
 
 
-def leads(member: Member) -> bool:
-    return member.state == LEADER
+def is_led(members: list[Member]) -> bool:
+    """By one that could have a majority."""
+    return any(
+        each.state == LEADER and sum(other.term > each.term for other in members) < 2
+        for each in members
+    )
