@@ -223,8 +223,10 @@ class ChangesAnswer(Struct, frozen=True, array_like=True, tag=7):
     at_ms: int
     """Time of that sequence's event."""
     accounts: list[AccountChanges | None]
-    """None for one that was not open when this was asked. Shorter than the marks if the rest did
-    not fit."""
+    """None for one that is unknown. Shorter than the marks if the rest did not fit."""
+    is_up_to_date: bool = True
+    """Whether what is unknown was not open when this was asked. Else the journal held more than
+    this reader had read, and another one may know it."""
 
 
 Answer = (

@@ -287,10 +287,10 @@ class Watching(Generic[L]):
                 continue
             if isinstance(answer, ChangesAnswer) and at < len(found):
                 changes = found[at]
-                if changes is None:
-                    told += watch.refuse(ask, answer.sequence)
-                else:
+                if changes is not None:
                     told += watch.answer(ask, changes, answer.sequence, answer.at_ms)
+                elif answer.is_up_to_date:
+                    told += watch.refuse(ask, answer.sequence)
             watch.settle(ask)
             channel.may_ask(watch)
             self._drop_idle(channel, partition, watch)

@@ -12,7 +12,6 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import Final, TypeVar, assert_never
 
-from broker.port import BrokerFault
 from contracts.events import TransferCompleted, TransferFinished, TransferRejected
 from contracts.frames import EventFrame
 from contracts.limits import PAGE_ENTRIES_MAX, REPLAY_CHANGES_MAX, WAIT_MS_MAX
@@ -42,8 +41,9 @@ from reader.core.accounts import Account
 from reader.core.projection import Projection
 from reader.core.rows import EntryRow, Name, OutcomeRow, StepRow
 from reader.ports import StoreFault
-from reader.service.changed import Marked, changed_accounts
+from reader.service.changed import changed_accounts
 from reader.service.history import History
+from reader.service.journal_end import JournalEnd
 from reader.service.progress import Progress
 from reader.service.threads import Threads
 from reader.service.transfers import (
@@ -56,11 +56,7 @@ from reader.service.transfers import (
 _log = logging.getLogger(__name__)
 
 QUERY_WAIT_S: Final = 5.0
-"""How long a query waits for a sequence that this reader has not reached."""
-
-JOURNAL_END_S: Final = 1.0
-"""How long the journal's leader may take to say where it ends. Where there is none, what is known
-here counts: who asks about accounts that are there would wait for as long."""
+"""How long a query waits for what this reader has not reached, all in all."""
 
 LOOKUPS_MAX: Final = 1_024
 """Of one partition, in threads or waiting for one."""
@@ -92,7 +88,7 @@ class Answering:
         self._projection = projection
         self._projected = projected
         self._position = position
-        self._journal_end = journal_end
+        self._journal_end = JournalEnd(partition, journal_end)
         self._present = present
         self._past = past
         self._threads = threads
@@ -109,11 +105,24 @@ class Answering:
 
     async def answer(self, query: Query) -> Answer:
         """Answer a query, once the sequence that it demands is reached."""
-        if not await _in_time(self._projected.reach(_demanded(query))):
+        is_up_to_date = await _in_time(self._get_ready(query))
+        if self._projected.reached < _demanded(query):
             return self._missing(Missing.SEQUENCE)
-        return await self._answer_now(query)
+        return await self._answer_now(query, is_up_to_date=is_up_to_date)
 
-    async def _answer_now(self, query: Query) -> Answer:
+    async def _get_ready(self, query: Query) -> None:
+        """Get to what a query demands, and before an account is denied to where the journal ends.
+
+        Another reader may be ahead, and have shown that an account was opened which is unknown
+        here.
+        """
+        await self._projected.reach(_demanded(query))
+        if isinstance(query, ChangesQuery) and self._is_any_unknown(query):
+            end = await self._journal_end.now()
+            if end is not None:
+                await self._position.reach(end)
+
+    async def _answer_now(self, query: Query, *, is_up_to_date: bool) -> Answer:
         match query:
             case AccountQuery():
                 return await self._answer_account(query)
@@ -126,7 +135,7 @@ class Answering:
             case UnfinishedQuery():
                 return self._answer_unfinished(query)
             case ChangesQuery():
-                return await self._answer_changes(query)
+                return await self._answer_changes(query, is_up_to_date=is_up_to_date)
             case _:
                 assert_never(query)
 
@@ -225,12 +234,8 @@ class Answering:
 
     # --- changes ---
 
-    async def _answer_changes(self, query: ChangesQuery) -> Answer:
-        marked = self._marked(query)
-        if any(account is None for _, account in marked):
-            if not await self._catches_up():
-                return self._missing(Missing.SEQUENCE)
-            marked = self._marked(query)
+    async def _answer_changes(self, query: ChangesQuery, *, is_up_to_date: bool) -> Answer:
+        marked = [(mark, self._projection.account(mark.account_id)) for mark in query.marks]
         tip, at_ms = self._projection.cursor.tip.sequence, self._projection.at_ms
         limit = min(max(query.limit, 1), REPLAY_CHANGES_MAX)
         if all(mark.after_sequence is None or mark.after_sequence >= tip for mark in query.marks):
@@ -239,23 +244,10 @@ class Answering:
             accounts = await self._in_thread(
                 lambda: changed_accounts(self._past, marked, tip, limit)
             )
-        return ChangesAnswer(self._partition, tip, at_ms, accounts)
+        return ChangesAnswer(self._partition, tip, at_ms, accounts, is_up_to_date)
 
-    def _marked(self, query: ChangesQuery) -> list[Marked]:
-        return [(mark, self._projection.account(mark.account_id)) for mark in query.marks]
-
-    async def _catches_up(self) -> bool:
-        """Whether this reader gets in time to where its journal ends now.
-
-        Another one may be ahead, and have shown that an account was opened which is unknown here.
-        """
-        try:
-            async with asyncio.timeout(JOURNAL_END_S):
-                end = await self._journal_end()
-        except (TimeoutError, BrokerFault) as fault:
-            _log.warning("partition %s: its end is not known: %r", self._partition, fault)
-            return True
-        return await _in_time(self._position.reach(end))
+    def _is_any_unknown(self, query: ChangesQuery) -> bool:
+        return any(self._projection.account(mark.account_id) is None for mark in query.marks)
 
     # --- transfers ---
 

@@ -58,6 +58,18 @@ def test_those_who_missed_little_are_told_by_one_answer() -> None:
     assert not any(left_out.values())
 
 
+def test_that_somebody_missed_too_much_once_costs_no_question_later() -> None:
+    """Those who come back then are told by one answer again."""
+    watching = live()
+    for place, complete_after in ((0, 10), (4, 4)):
+        watching.subscribe("two", "ann", place)
+        answer = ChangesAnswer(0, 10, 1, [AccountChanges("USD", 0, 5, 0, complete_after, [])])
+        list(watching.answered(0, asked(watching), answer))
+    for place in (5, 8):
+        watching.subscribe(f"from {place}", "ann", place)
+    assert asked(watching) == [Ask("ann", 5, 10)]
+
+
 def test_a_gap_leaves_nothing_out_because_of_somebody_who_comes_back_from_far() -> None:
     watching = live()
     watching.subscribe("far", "ann", 0)

@@ -335,6 +335,21 @@ def test_a_reader_that_lags_refuses_nobody_when_another_one_has_been_heard() -> 
     assert told == [(["opener"], "stands", 12)]
 
 
+def test_a_reader_that_has_not_caught_up_refuses_nobody_and_tells_of_the_others() -> None:
+    watching = watched()
+    for account_id in ("opened", "ann"):
+        watching.subscribe("one", account_id, None)
+    list(watching.take(frame(10, 10, version=2)))
+    asks = asked(watching)
+    known = stood(10).accounts
+    told = watching.answered(0, asks, ChangesAnswer(0, 10, 1, [None, *known], is_up_to_date=False))
+    assert list(news_of(told)) == [(["one"], "stands", 10)]
+    asks = asked(watching)
+    assert asks == [Ask("opened", None, 10)]
+    told = watching.answered(0, asks, ChangesAnswer(0, 10, 1, [None]))
+    assert list(news_of(told)) == [(["one"], "refused", Missing.ACCOUNT)]
+
+
 def test_who_came_when_frames_were_further_is_asked_for_from_there() -> None:
     """A reader that lags would not know yet of what was opened, and confirmed, in between."""
     watching = watched()

@@ -293,19 +293,25 @@ async def test_a_reader_that_lags_denies_no_account_that_its_journal_holds(tmp_p
     assert isinstance(answer, ChangesAnswer)
     assert answer.sequence == writer.tip.sequence
     assert answer.accounts != [None]
+    assert answer.is_up_to_date
 
 
-async def test_a_reader_that_does_not_catch_up_denies_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("account_ids", [["anna", "nobody"], ["nobody", "anna"], ["nobody"]])
+async def test_a_reader_that_does_not_catch_up_denies_nothing_and_tells_what_it_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, account_ids: list[str]
 ) -> None:
+    """Else who watches an unknown account would hold up those that are asked about beside it."""
     monkeypatch.setattr("reader.service.answering.QUERY_WAIT_S", 0.01)
-    journals, writer = Journals(), Writer()
+    journals, writer = Journals(), opened_writer()
     await journals.append(writer.frames)
+    tip = writer.tip.sequence
     async with Running(journals, tmp_path) as reader:
         with held_back(journals):
-            await journals.append([writer.write([("p1", 1, OPENED)])])
-            answer = await reader.ask(ChangesQuery([Mark("anna", None)], 1))
-    assert answer == NotFound(0, 1, Missing.SEQUENCE)
+            await journals.append([writer.write([("p1", 9, [transfer("issuer", "anna", 7, "n")])])])
+            answer = await reader.ask(ChangesQuery([Mark(each, None) for each in account_ids], 1))
+    assert isinstance(answer, ChangesAnswer)
+    assert (answer.sequence, answer.is_up_to_date) == (tip, False)
+    assert [each is None for each in answer.accounts] == [each == "nobody" for each in account_ids]
 
 
 async def test_what_is_known_counts_while_nobody_says_where_the_journal_ends(
@@ -323,3 +329,4 @@ async def test_what_is_known_counts_while_nobody_says_where_the_journal_ends(
         answer = await reader.ask(ChangesQuery([Mark("nobody", None), Mark("anna", None)], 1))
     assert isinstance(answer, ChangesAnswer)
     assert [each is None for each in answer.accounts] == [True, False]
+    assert answer.is_up_to_date
