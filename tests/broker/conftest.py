@@ -23,7 +23,7 @@ from broker.nats_streams import journal_config
 from broker.port import Broker
 from contracts.subjects import journal_subject
 from tests.broker.checked_journal import JOURNAL, PARTITION, Folder
-from tests.broker.implementations import DEADLINE_S, IMPLEMENTATIONS, Connect
+from tests.broker.implementations import DEADLINE_S, IMPLEMENTATIONS, Connect, all_sent
 
 _NATS_SERVER: Final = Path(sys.executable).parent / "nats-server"
 _START_DEADLINE_S: Final = 10.0
@@ -107,7 +107,7 @@ def _write_journal(
         for payload in in_flight:
             await client.publish(subject, payload)
         if in_flight:
-            await client.flush()
+            await all_sent(client)
 
     with _server(store, _STOPS[then]) as port:
         asyncio.run(_with_client(port, write))

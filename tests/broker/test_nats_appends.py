@@ -14,7 +14,7 @@ from broker.nats_appends import elected_ago_s
 from broker.nats_broker import NatsBroker
 from broker.port import AppendRefused, AppendUnknown
 from contracts.subjects import LEADER_ELECTED, journal_stream, journal_subject
-from tests.broker.implementations import DEADLINE_S, over_nats
+from tests.broker.implementations import DEADLINE_S, all_sent, over_nats
 
 NOW_NS = 1_767_323_045_600_000_000
 PARTY = 7
@@ -73,11 +73,11 @@ async def test_an_append_that_was_sent_after_the_election_is_waited_for(
 ) -> None:
     """The news of an election may come after the new leader took an append."""
     taken = await leader.subscribe(journal_subject(PARTY))
-    await leader.flush()
+    await all_sent(leader)
     before = await broker.append(journal_subject(PARTY), b"before", expected_last_sequence=0)
     assert (await taken.next_msg(DEADLINE_S)).data == b"before"
     elected_ns = time.time_ns()
-    await leader.flush()
+    await all_sent(leader)
     after = await broker.append(journal_subject(PARTY), b"after", expected_last_sequence=0)
     received = await taken.next_msg(DEADLINE_S)
     assert received.data == b"after"
@@ -112,7 +112,7 @@ async def test_who_refuses_for_want_of_what_an_append_rests_on_leads_no_more(
     assert address is not None
     writer = await NatsBroker.connect(address.geturl(), name="test", role="test", replicas=3)
     taken = await leader.subscribe(journal_subject(PARTY))
-    await leader.flush()
+    await all_sent(leader)
     appends = [
         await writer.append(journal_subject(PARTY), b"frame", expected_last_sequence=at)
         for at in (4, 5, 6)

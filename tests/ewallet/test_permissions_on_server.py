@@ -22,7 +22,7 @@ from ewallet.nats_binary import find_nats_server
 from ewallet.nats_configuration import NatsSettings, render
 from ewallet.nats_server import await_server, new_nats_settings
 from ewallet.permissions import Role, inbox_prefix, permissions_of_roles
-from tests.broker.implementations import blocks_of
+from tests.broker.implementations import all_sent, blocks_of
 
 pytestmark = pytest.mark.server
 
@@ -314,7 +314,7 @@ async def test_reader_may_answer_a_proxy_once(seats: dict[Role, Seat]) -> None:
         asked.set_result(message.reply)
 
     await reader.client.subscribe("wallet.qry.0", cb=answer)
-    await reader.client.flush()
+    await all_sent(reader.client)
     async with asyncio.timeout(5):
         while not asked.done():  # the server may not know at once that there is a reader
             with suppress(nats.errors.NoRespondersError):

@@ -20,6 +20,7 @@ from nats.aio.msg import Msg
 from broker.nats_raft import RaftServer
 from broker.raft import FOLLOWER, LEADER
 from ewallet.nats_binary import find_nats_server
+from tests.broker.implementations import all_sent
 from tests.broker.test_nats_sync import free_address
 
 DEADLINE_S = 20.0
@@ -132,7 +133,7 @@ class Voters:
 
     async def listen(self) -> None:
         await self._client.subscribe("$NRG.V.*", cb=self._hear)
-        await self._client.flush()
+        await all_sent(self._client)
 
     async def heard(self) -> list[tuple[str, int, str]]:
         """The group, term and candidate of each request since the last time.
