@@ -111,6 +111,13 @@ async def test_who_refuses_for_want_of_what_an_append_rests_on_leads_no_more(
     address = leader.connected_url
     assert address is not None
     writer = await NatsBroker.connect(address.geturl(), name="test", role="test", replicas=3)
+    try:
+        await check_who_is_believed(writer, leader)
+    finally:
+        await writer.close()
+
+
+async def check_who_is_believed(writer: NatsBroker, leader: Client) -> None:
     taken = await leader.subscribe(journal_subject(PARTY))
     await all_sent(leader)
     appends = [
@@ -127,4 +134,3 @@ async def test_who_refuses_for_want_of_what_an_append_rests_on_leads_no_more(
         assert [await each for each in appends[:2]] == [5, 6]
         with pytest.raises(AppendRefused, match="wrong last sequence: 7"):
             await appends[2]
-    await writer.close()
