@@ -16,13 +16,12 @@ import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from broker.nats_streams import unix_ns
+from broker.nats_streams import WRONG_LAST_SEQUENCE, unix_ns
 from broker.port import AppendRefused, AppendUnknown, BrokerFault
 
 _log = logging.getLogger(__name__)
 
 EXPECTED_LAST_SEQUENCE: Final = "Nats-Expected-Last-Sequence"
-WRONG_LAST_SEQUENCE: Final = 10071
 _LAST_SEQUENCE: Final = re.compile(r"wrong last sequence: (\d+)")
 
 _SUCCESSION_S: Final = 0.3

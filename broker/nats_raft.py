@@ -11,6 +11,7 @@ import nats.errors
 from msgspec import Struct
 from nats.aio.client import Client
 
+from broker.nats_subscription import all_sent
 from broker.port import BrokerFault
 from broker.raft import Member, Undecodable, VoteRequest, decode_groups, encode_vote_request
 
@@ -100,8 +101,7 @@ class RaftServer:
                     subject = f"$NRG.V.{each.group}"
                     data = encode_vote_request(each)
                     await client.publish(subject, data, reply=client.new_inbox())
-                await client.flush()  # nats-py sends its ping ahead of what waits to be sent,
-                await client.flush()  # so only the second one comes behind the requests
+                await all_sent(client)
         except (nats.errors.Error, *_FAULTS) as error:
             raise BrokerFault(f"{self.name} takes no request for votes: {error!r}") from error
         finally:

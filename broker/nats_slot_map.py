@@ -10,7 +10,13 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from broker.nats_streams import NO_MESSAGE, NO_SUCH_STREAM, JetStreamApi, provide_stream
+from broker.nats_streams import (
+    NO_MESSAGE,
+    NO_SUCH_STREAM,
+    WRONG_LAST_SEQUENCE,
+    JetStreamApi,
+    provide_stream,
+)
 from broker.port import BrokerFault, BrokerUnfit
 from contracts.partitioning import NotASlotMap, SlotMap
 from contracts.subjects import SLOT_MAP_SUBJECT, WALLET_STREAM, WALLET_SUBJECTS
@@ -18,7 +24,6 @@ from contracts.subjects import SLOT_MAP_SUBJECT, WALLET_STREAM, WALLET_SUBJECTS
 EXPECTED_LAST_OF_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence"
 _RESTORING: Final = b"restoring "
 """What stands in the place of the map while a backup is restored; the backup's seal follows."""
-_WRONG_LAST_SEQUENCE: Final = 10071
 
 
 class Request(Protocol):
@@ -156,5 +161,5 @@ async def _put(request: Request, data: bytes, expected_revision: int) -> None:
         SLOT_MAP_SUBJECT, data, headers={EXPECTED_LAST_OF_SUBJECT: str(expected_revision)}
     )
     error = msgspec.json.decode(answer).get("error")
-    if error is not None and error.get("err_code") != _WRONG_LAST_SEQUENCE:
+    if error is not None and error.get("err_code") != WRONG_LAST_SEQUENCE:
         raise BrokerFault(f"The slot map can't be stored now: {error.get('description')}")

@@ -27,6 +27,7 @@ SERVER_VERSION_MIN: Final = (2, 12)
 
 NO_MESSAGE: Final = 10037
 NO_SUCH_STREAM: Final = 10059
+WRONG_LAST_SEQUENCE: Final = 10071
 _NO_CLUSTER: Final = 10074
 _PARTITIONS: Final = "ewallet.partitions"
 

@@ -1,9 +1,19 @@
-"""Messages of one subject over nats-py."""
+"""What nats-py sends late, and messages of one subject."""
 
 from contextlib import suppress
 
 import nats.errors
+from nats.aio.client import Client
 from nats.aio.subscription import Subscription
+
+
+async def all_sent(client: Client) -> None:
+    """Return when the server has had all that was sent, subscriptions too.
+
+    nats-py sends its ping ahead of what waits to be sent, so only the second one comes behind it.
+    """
+    await client.flush()
+    await client.flush()
 
 
 class NatsSubscription:

@@ -107,5 +107,10 @@ async def _send(through: Sequence[RaftServer], requests: Sequence[VoteRequest]) 
             _log.warning("%s", fault)
             continue
         for each in requests:
-            _log.warning("%s has lost %s, term %s", each.group, each.candidate, each.term)
+            _log.warning(
+                "%s has no leader: votes are asked for as %s, term %s",
+                each.group,
+                each.candidate,
+                each.term,
+            )
         return

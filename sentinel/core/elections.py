@@ -31,7 +31,7 @@ class _Vacancy(Struct):
     """In whose name it was sent requests."""
     tries: int = 0
     is_certain: bool = False
-    """The first of them was, as we saw which leader was lost."""
+    """One of them was sent because we saw which leader was lost."""
 
 
 class Elections:

@@ -20,10 +20,11 @@ import pytest
 from nats.aio.client import Client
 
 from broker.nats_streams import journal_config
+from broker.nats_subscription import all_sent
 from broker.port import Broker
 from contracts.subjects import journal_subject
 from tests.broker.checked_journal import JOURNAL, PARTITION, Folder
-from tests.broker.implementations import DEADLINE_S, IMPLEMENTATIONS, Connect, all_sent
+from tests.broker.implementations import DEADLINE_S, IMPLEMENTATIONS, Connect
 
 _NATS_SERVER: Final = Path(sys.executable).parent / "nats-server"
 _START_DEADLINE_S: Final = 10.0

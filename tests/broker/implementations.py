@@ -14,8 +14,6 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from nats.aio.client import Client
-
 from broker.memory_broker import MemoryServer
 from broker.nats_broker import NatsBroker
 from broker.port import Broker, BrokerFault
@@ -111,15 +109,6 @@ IMPLEMENTATIONS: Final[dict[str, Implementation]] = {
     "weather": in_weather,
     "nats": over_nats,
 }
-
-
-async def all_sent(client: Client) -> None:
-    """Return when the server has had all that was sent.
-
-    nats-py sends its ping ahead of what waits to be sent, so only the second one comes behind it.
-    """
-    await client.flush()
-    await client.flush()
 
 
 async def blocks_of(broker: Broker, party: int, sequence: int) -> list[bytes]:

@@ -12,9 +12,10 @@ from nats.aio.client import Client
 
 from broker.nats_appends import elected_ago_s
 from broker.nats_broker import NatsBroker
+from broker.nats_subscription import all_sent
 from broker.port import AppendRefused, AppendUnknown
 from contracts.subjects import LEADER_ELECTED, journal_stream, journal_subject
-from tests.broker.implementations import DEADLINE_S, all_sent, over_nats
+from tests.broker.implementations import DEADLINE_S, over_nats
 
 NOW_NS = 1_767_323_045_600_000_000
 PARTY = 7

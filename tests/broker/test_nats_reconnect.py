@@ -15,6 +15,7 @@ from tests.ewallet.relay import Relay, run_relay
 pytestmark = pytest.mark.server
 
 LOSSES = 8
+CONNECTIONS = 20
 """A coin would have to fall on the same side so often."""
 RETRY_S = 0.01
 
@@ -50,6 +51,13 @@ async def test_a_server_that_was_lost_is_not_tried_before_another(tmp_path: Path
             await lose(used, spare)
             used, spare = spare, used
         await broker.close()
+
+
+async def test_connections_are_spread_over_the_servers(tmp_path: Path) -> None:
+    async with lines(tmp_path, 2) as relays:
+        for _ in range(CONNECTIONS):
+            await (await connected(relays)).close()
+        assert all(each.accepted for each in relays)
 
 
 async def lose(used: Relay, spare: Relay) -> None:

@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from broker.nats_broker import NatsBroker
+from broker.nats_subscription import all_sent
 from contracts.parties import parties
 from contracts.partitioning import SlotMap
 from contracts.subjects import journal_subject, queue_stream, step_subject
@@ -22,7 +23,7 @@ from ewallet.nats_binary import find_nats_server
 from ewallet.nats_configuration import NatsSettings, render
 from ewallet.nats_server import await_server, new_nats_settings
 from ewallet.permissions import Role, inbox_prefix, permissions_of_roles
-from tests.broker.implementations import all_sent, blocks_of
+from tests.broker.implementations import blocks_of
 
 pytestmark = pytest.mark.server
 

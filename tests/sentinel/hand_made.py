@@ -18,9 +18,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from broker.nats_raft import RaftServer
+from broker.nats_subscription import all_sent
 from broker.raft import FOLLOWER, LEADER
 from ewallet.nats_binary import find_nats_server
-from tests.broker.implementations import all_sent
 from tests.broker.test_nats_sync import free_address
 
 DEADLINE_S = 20.0
