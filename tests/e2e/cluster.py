@@ -113,8 +113,20 @@ class Cluster:
     # --- splits and pauses ---
 
     def pause(self, service: str) -> None:
-        """Freeze a container's processes: its connections stay open, and it learns nothing."""
-        self._docker("pause", self.id_of(service))
+        """Freeze a container's processes: its connections stay open, and it learns nothing.
+
+        The kernel freezes no process that waits for a disk just then; docker gives up soon.
+        """
+        deadline_s = time.monotonic() + COMMAND_S_MAX
+        while True:
+            try:
+                self._docker("pause", self.id_of(service))
+            except AssertionError as refusal:
+                if "unable to freeze" not in str(refusal) or time.monotonic() > deadline_s:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
 
     def unpause(self, service: str) -> None:
         """Let it go on where it stood."""
