@@ -51,7 +51,6 @@ def check_snapshots(server: Exchange, party: int, rules: Callable[[], Any]) -> N
         thawing = Thawing(restored, party)
         try:
             for block in server.snapshots.get(party, sequence):
-                thawing.seal.add(block)
                 thawing.add(block)
             head = thawing.end()
         except (SnapshotDamaged, Damaged):

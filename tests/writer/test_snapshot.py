@@ -46,7 +46,6 @@ def thawed(machine: Machine[Rules], party: int, blocks: Iterable[bytes]) -> Head
     thawing = Thawing(machine, party)
     for block in blocks:
         thawing.add(block)
-        thawing.seal.add(block)
     return thawing.end()
 
 

@@ -115,13 +115,12 @@ def _sealed(first: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
 class Thawing(Generic[R]):
     """Makes a fresh machine of a snapshot's blocks while they come.
 
-    Each block goes to `add` and to `seal.add`, in order; the seal may be made in another thread.
-    Whatever goes wrong on the way may be due to damage, so it is told at the end, and the machine
-    is of no use before.
+    Whatever goes wrong on the way may be due to damage, so it is told at the end, when the seal is
+    known; the machine is of no use before.
     """
 
     def __init__(self, machine: Machine[R], party: int) -> None:
-        self.seal = Seal()
+        self._seal = Seal()
         self._steps = _thaw(machine, party)
         next(self._steps)
         self._count = 0
@@ -132,6 +131,7 @@ class Thawing(Generic[R]):
 
     def add(self, block: bytes) -> None:
         """Take the next block."""
+        self._seal.add(block)
         if self._failure is None:
             try:
                 self._take(block)
@@ -151,7 +151,7 @@ class Thawing(Generic[R]):
 
     def end(self) -> Head:
         """All blocks came: what they are of. Raise Damaged."""
-        self.seal.check()
+        self._seal.check()
         if self._failure is not None:
             raise self._failure
         assert self._head is not None, "no seal can be read as a block of anything"

@@ -155,18 +155,12 @@ class Snapshots(Generic[R]):
         return Recovered(machine, message, contradicted)
 
     async def _thaw(self, machine: Machine[R], sequence: int) -> Head:
-        """Make the machine of the blocks while they come. The seal is made beside that."""
-        thawing, loop = Thawing(machine, self._party), asyncio.get_running_loop()
-        sealing: asyncio.Future[None] | None = None
-        async with aclosing(self._broker.snapshot(self._party, sequence)) as stored:
-            async for block in stored:
-                if sealing is not None:
-                    await sealing
-                sealing = loop.run_in_executor(None, thawing.seal.add, block)
+        """Make the machine of the blocks while they come."""
+        thawing = Thawing(machine, self._party)
+        async with aclosing(self._broker.snapshot(self._party, sequence)) as blocks:
+            async for block in blocks:
                 thawing.add(block)
                 await asyncio.sleep(0)  # noqa: TID251  # leaves other parties their turn
-        if sealing is not None:
-            await sealing
         return thawing.end()
 
     def _warn(self, sequence: int, why: str) -> None:
