@@ -11,7 +11,7 @@ from contracts.subjects import journal_stream
 from simulation.books import check
 from simulation.states import state_of
 from writer.core.machine import Machine
-from writer.core.snapshot import Damaged, check_seal, head_of, thaw
+from writer.core.snapshot import Damaged, Thawing
 
 
 def damage(
@@ -47,15 +47,14 @@ def _damaged(blocks: list[bytes], how: str, chance: Random) -> list[bytes]:
 def check_snapshots(server: Exchange, party: int, rules: Callable[[], Any]) -> None:
     """Each whole snapshot of a party is what a replay up to its place gives."""
     for sequence in server.snapshots.sequences(party):
+        restored: Machine[Any] = Machine(party, rules())
+        thawing = Thawing(restored, party)
         try:
-            blocks = server.snapshots.get(party, sequence)
-            check_seal(blocks)
+            for block in server.snapshots.get(party, sequence):
+                thawing.add(block)
+            head = thawing.end()
         except (SnapshotDamaged, Damaged):
             continue  # a fault did that
-        head = head_of(blocks, party)
-        restored: Machine[Any] = Machine(party, rules())
-        for _ in thaw(restored, head, blocks):
-            pass
         replayed: Machine[Any] = Machine(party, rules())
         for message in server.streams[journal_stream(party)].messages[: head.stream_sequence]:
             replayed.replay(message.data)

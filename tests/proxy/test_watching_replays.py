@@ -10,7 +10,7 @@ from contracts.queries import AccountChanges, ChangesAnswer
 from proxy.core.watch import Ask, Changed, Standing
 from proxy.core.watching import Watching
 from tests.proxy.test_watching import REPLAY_MAX, Ledger, asked
-from tests.proxy.test_watching_steps import change, frame, live, news_of, stood
+from tests.proxy.watched import change, frame, live, news_of, stood
 
 CHANGES = 40
 

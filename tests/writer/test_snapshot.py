@@ -1,7 +1,9 @@
 """A snapshot is what a replay of the journal gives, bit for bit, or it is not used."""
 
+import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from random import Random
 
 import pytest
@@ -17,12 +19,12 @@ from contracts.partitioning import SlotMap
 from contracts.rejections import Rejection
 from simulation.states import state_of
 from tests.writer.world import Rules, World, opened, shake, transfer
-from writer.core.blocks import Blocks, encoded
+from writer.core.blocks import encoded
 from writer.core.coordinator import Coordinator
 from writer.core.idempotency import DecidedTransfers, Fingerprints
 from writer.core.machine import Machine
 from writer.core.partition import Partition
-from writer.core.snapshot import Damaged, check_seal, freeze, head_of, thaw
+from writer.core.snapshot import Damaged, Head, Seal, Thawing, freeze
 
 WAYS = [way for way in Coordination if way is not Coordination.NONE]
 STREAM_SEQUENCE = 7
@@ -34,14 +36,25 @@ def fresh(party: int, slots: SlotMap) -> Machine[Rules]:
 
 
 def restored(blocks: list[bytes], party: int, slots: SlotMap) -> Machine[Rules]:
-    check_seal(blocks)
     machine = fresh(party, slots)
-    head = head_of(blocks, party)
-    assert head.stream_sequence == STREAM_SEQUENCE
-    for _ in thaw(machine, head, blocks):
-        pass
+    assert thawed(machine, party, blocks).stream_sequence == STREAM_SEQUENCE
     machine.rules.check()
     return machine
+
+
+def thawed(machine: Machine[Rules], party: int, blocks: Iterable[bytes]) -> Head:
+    thawing = Thawing(machine, party)
+    for block in blocks:
+        thawing.add(block)
+    return thawing.end()
+
+
+def sealed(blocks: list[bytes]) -> list[bytes]:
+    """With another seal, as if they had been made so."""
+    seal = Seal()
+    for block in blocks:
+        seal.add(block)
+    return [*blocks, seal.digest()]
 
 
 def replayed(world: World, party: int) -> Machine[Rules]:
@@ -184,8 +197,12 @@ def test_a_table_that_grows_while_it_is_frozen_keeps_both_states() -> None:
             snapshots.append((number, table.freeze()))
     for count, blocks in snapshots:
         again = DecidedTransfers()
-        for _ in again.thaw(Blocks(list(blocks))):
-            pass
+        thaw = again.thaw()
+        next(thaw)
+        for block in blocks:
+            with suppress(StopIteration):
+                thaw.send(block)
+        assert inspect.getgeneratorstate(thaw) == inspect.GEN_CLOSED, "it ends with its last block"
         alone = DecidedTransfers()
         for each in range(1, count + 1):
             alone.remember(fingerprints.name("payer", str(each)), each, content, None)
@@ -216,19 +233,18 @@ def test_no_block_is_too_large_for_a_message() -> None:
 # --- damage ---
 
 
-def test_every_flipped_bit_is_noticed() -> None:
-    blocks = small()
-    check_seal(blocks)
+def test_every_flipped_bit_is_noticed_at_the_end_whatever_it_does_on_the_way() -> None:
+    blocks, slots = small(), SlotMap.even(2)
     for at, block in enumerate(blocks):
         for bit in range(8 * len(block)):
             flipped = bytearray(block)
             flipped[bit // 8] ^= 1 << bit % 8
-            with pytest.raises(Damaged):
-                check_seal([*blocks[:at], bytes(flipped), *blocks[at + 1 :]])
+            with pytest.raises(Damaged, match="checksum"):
+                thawed(fresh(0, slots), 0, [*blocks[:at], bytes(flipped), *blocks[at + 1 :]])
 
 
 def test_every_cut_and_every_block_out_of_its_place_is_noticed() -> None:
-    blocks = small()
+    blocks, slots = small(), SlotMap.even(2)
     changed = [blocks[:at] for at in range(len(blocks))]
     changed += [blocks[:at] + blocks[at + 1 :] for at in range(len(blocks))]
     changed += [[*blocks[:at], *blocks[at:][:1], *blocks[at:]] for at in range(len(blocks))]
@@ -239,32 +255,48 @@ def test_every_cut_and_every_block_out_of_its_place_is_noticed() -> None:
         changed.append([*blocks[:at], two, one, *blocks[at + 2 :]])
         changed.append([*blocks[:at], one + two, *blocks[at + 2 :]])
     for each in changed:
-        with pytest.raises(Damaged):
-            check_seal(each)
+        with pytest.raises(Damaged, match="checksum"):
+            thawed(fresh(0, slots), 0, each)
 
 
 def test_a_snapshot_of_another_party_version_or_byte_order_is_not_used() -> None:
     world = World(2)
-    first, *rest = list(frozen(world, 0))
+    first, *rest, _ = list(frozen(world, 0))
+    machine = fresh(0, world.slots)
     with pytest.raises(Damaged, match="Partition 0"):
-        head_of([first, *rest], 1)
-    with pytest.raises(Damaged, match="version 2"):
-        head_of([first.replace(b"snapshot \x01", b"snapshot \x02"), *rest], 0)
+        thawed(machine, 1, sealed([first, *rest]))
     other = {"little": b"bigend", "big": b"little"}[sys.byteorder]
-    with pytest.raises(Damaged, match="byte order"):
-        head_of([first.replace(sys.byteorder.encode(), other), *rest], 0)
-    with pytest.raises(Damaged, match="no snapshot"):
-        head_of([b"something else"], 0)
+    for head, why in (
+        (first.replace(b"snapshot \x01", b"snapshot \x02"), "version 2"),
+        (first.replace(sys.byteorder.encode(), other), "byte order"),
+        (first + b"more", "head can't be read"),
+        (b"something else", "no snapshot"),
+    ):
+        with pytest.raises(Damaged, match=why):
+            thawed(machine, 0, sealed([head, *rest]))
 
 
 def test_a_sealed_snapshot_of_parts_that_are_not_known_is_not_used() -> None:
     """As a version would leave it that forgot to change its number."""
     world = World(2)
-    blocks = list(frozen(world, 0))
-    for changed in ([blocks[0], encoded({"new": 1}), *blocks[2:]], [*blocks[:-1], b"", b""]):
-        machine = fresh(0, world.slots)
-        with pytest.raises(Damaged, match="block"):
-            list(thaw(machine, head_of(changed, 0), changed))
+    *blocks, _ = list(frozen(world, 0))
+    for changed, why in (
+        ([blocks[0], encoded({"new": 1}), *blocks[2:]], "block 1 can't be read"),
+        ([*blocks, b""], f"block {len(blocks) + 1} belongs to nothing"),
+        (blocks[:-1], f"block {len(blocks) - 1} can't be read"),
+        ([], "no snapshot"),
+    ):
+        with pytest.raises(Damaged, match=why):
+            thawed(fresh(0, world.slots), 0, sealed(changed))
+
+
+def test_what_a_bug_does_to_a_whole_snapshot_is_not_called_damage() -> None:
+    world = World(1)
+    opened(world, alice=0)
+    head, *_, seal = frozen(world, 0)
+    accounts = [encoded([2]), encoded([["a", "a"], ["USD"], bytes(4), *[bytes(16)] * 5])]
+    with pytest.raises(AssertionError, match="a row for each account"):
+        thawed(fresh(0, world.slots), 0, sealed([head, *accounts, seal]))
 
 
 def test_money_that_does_not_sum_up_never_gets_into_a_snapshot() -> None:

@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import Struct
 
 from contracts.limits import AMOUNT_MINOR_MAX, FRAME_BYTES_MAX, ID_LENGTH_MAX
-from writer.core.blocks import Blocks, decoder_of, encoded
+from writer.core.blocks import Decoder, Thaw, encoded
 
 _ROWS_OF_BLOCK: Final = 2_048
 """With the longest ids there are, a block stays below the largest message."""
@@ -40,8 +40,8 @@ class _Rows(Struct, frozen=True, array_like=True):
     opened_sequence: bytes
 
 
-_EXTENT: Final = decoder_of(_Extent)
-_ROWS: Final = decoder_of(_Rows)
+_EXTENT: Final = Decoder(_Extent)
+_ROWS: Final = Decoder(_Rows)
 
 
 class Accounts:
@@ -152,12 +152,12 @@ class Accounts:
                 )
             )
 
-    def thaw(self, blocks: Blocks) -> Iterator[None]:
+    def thaw(self) -> Thaw:
         """See Rules."""
-        count = blocks.take(_EXTENT).count
+        count = _EXTENT.read((yield)).count
         currencies: dict[str, str] = {}
         while len(self) < count:
-            rows = blocks.take(_ROWS)
+            rows = _ROWS.read((yield))
             self.row_of.update(zip(rows.account_ids, range(len(self), count), strict=False))
             self.account_ids += rows.account_ids
             # One string for each currency, not one for each block.
@@ -170,5 +170,4 @@ class Accounts:
             self.incoming_minor.frombytes(rows.incoming_minor)
             self.overdraft_limit_minor.frombytes(rows.overdraft_limit_minor)
             self.opened_sequence.frombytes(rows.opened_sequence)
-            yield
         assert len(self.row_of) == len(self.opened_sequence) == count, "a row for each account"

@@ -1,12 +1,11 @@
 """The blocks of a snapshot: bytes that each hold a part of a state, read back in their order.
 
-What a block holds is the business of who made it. That it is whole and the right one is known
-before it is read, so what can't be read here is another version's, or a bug.
+What a block holds is the business of who made it. A state is thawed while its blocks still come, so
+who reads one must not rely on it: that all are as they were made is known at the end.
 """
 
-from collections import deque
-from collections.abc import Iterable
-from typing import Any, Final, TypeVar
+from collections.abc import Generator
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -15,6 +14,9 @@ from contracts.limits import FRAME_BYTES_MAX
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
 T = TypeVar("T")
+
+Thaw = Generator[None, bytes, None]
+"""Makes a state of blocks: each `yield` stands for the next one, which is sent to it."""
 
 
 class Unreadable(Exception):  # a kind of bytes, not a kind of failure
@@ -28,31 +30,15 @@ def encoded(part: Any) -> bytes:
     return block
 
 
-def decoder_of(kind: type[T]) -> msgspec.msgpack.Decoder[T]:
-    """What `Blocks.take` takes."""
-    return msgspec.msgpack.Decoder(kind)
+class Decoder(Generic[T]):
+    """Reads blocks of one kind."""
 
+    def __init__(self, kind: type[T]) -> None:
+        self._decoder = msgspec.msgpack.Decoder(kind)
 
-class Blocks:
-    """Blocks that are still to be read, in their order; what was read is let go."""
-
-    def __init__(self, blocks: Iterable[bytes]) -> None:
-        self._rest = deque(blocks)
-        self._taken = 0
-
-    def take(self, decoder: msgspec.msgpack.Decoder[T]) -> T:
-        """The next one. Raise Unreadable if there is none, or none of this kind."""
-        if not self._rest:
-            raise Unreadable(f"block {self._taken} is missing")
-        block = self._rest.popleft()
+    def read(self, block: bytes) -> T:
+        """Raise Unreadable if the block holds nothing of this kind."""
         try:
-            part = decoder.decode(block)
+            return self._decoder.decode(block)
         except msgspec.DecodeError as error:
-            raise Unreadable(f"block {self._taken}: {error}") from error
-        self._taken += 1
-        return part
-
-    def end(self) -> None:
-        """Raise Unreadable if there are more."""
-        if self._rest:
-            raise Unreadable(f"block {self._taken} belongs to nothing")
+            raise Unreadable(str(error)) from error

@@ -25,7 +25,7 @@ from contracts.limits import DUE_EVENTS_MAX, FRAME_BYTES_MAX, ID_LENGTH_MAX, PAR
 from contracts.partitioning import SlotMap
 from contracts.rejections import Rejection
 from contracts.steps import Coordinate, StepAnswered, TakeStep, Tick
-from writer.core.blocks import Blocks, Unreadable, decoder_of, encoded
+from writer.core.blocks import Decoder, Thaw, Unreadable, encoded
 from writer.core.coordination import WAYS, Lifecycle
 from writer.core.idempotency import Outcomes
 from writer.core.rules import Message, Outgoing
@@ -70,8 +70,8 @@ class _InHand(Struct, frozen=True, array_like=True):
     reason: Rejection | None
 
 
-_EXTENT: Final = decoder_of(_Extent)
-_IN_HAND: Final = decoder_of(list[_InHand])
+_EXTENT: Final = Decoder(_Extent)
+_IN_HAND: Final = Decoder(list[_InHand])
 _RUNNING_OF_BLOCK: Final = 1_024
 """With the longest ids there are, a block stays below the largest message."""
 assert _RUNNING_OF_BLOCK * (12 * (ID_LENGTH_MAX + 4) + 64) <= FRAME_BYTES_MAX, (
@@ -205,14 +205,13 @@ class Coordinator:
         changing = [(each.phase, each.reason) for each in running]
         return chain(self.outcomes.freeze(), _blocks(running, changing))
 
-    def thaw(self, blocks: Blocks) -> Iterator[None]:
+    def thaw(self) -> Thaw:
         """See Rules."""
-        yield from self.outcomes.thaw(blocks)
-        count = blocks.take(_EXTENT).running
+        yield from self.outcomes.thaw()
+        count = _EXTENT.read((yield)).running
         while len(self.running) < count:
-            for of in blocks.take(_IN_HAND):
+            for of in _IN_HAND.read((yield)):
                 self.running[of.from_account_id, of.transaction_id] = _running(of)
-            yield
 
     def _tick(self) -> list[Outgoing]:
         """Note what waits too long, and ask again."""

@@ -24,7 +24,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from contracts.rejections import Rejection
-from writer.core.blocks import Blocks, decoder_of, encoded
+from writer.core.blocks import Decoder, Thaw, encoded
 
 FINGERPRINT_KEY_BYTES: Final = 32
 NAME_BYTES: Final = 16
@@ -195,13 +195,12 @@ class DecidedTransfers:
         self._shared = bytearray(b"\1" * len(self._pages))
         return _blocks(self._count, self._pages[::-1])
 
-    def thaw(self, blocks: Blocks) -> Iterator[None]:
+    def thaw(self) -> Thaw:
         """See Rules."""
-        extent = blocks.take(_EXTENT)
+        extent = _EXTENT.read((yield))
         self._pages.clear()
         for _ in range(extent.pages):
-            self._pages.append(_buckets_of(blocks.take(_PAGE)))
-            yield
+            self._pages.append(_buckets_of(_PAGE.read((yield))))
         self._shared = bytearray(extent.pages)
         self._bucket_count = sum(map(len, self._pages))
         self._count = extent.records
@@ -224,8 +223,8 @@ class _Page(Struct, frozen=True, array_like=True):
     """Read where they lie in their block."""
 
 
-_EXTENT: Final = decoder_of(_Extent)
-_PAGE: Final = decoder_of(_Page)
+_EXTENT: Final = Decoder(_Extent)
+_PAGE: Final = Decoder(_Page)
 
 
 def _blocks(count: int, last_page_first: list[list[bytes]]) -> Iterator[bytes]:
@@ -246,7 +245,7 @@ class _Key(Struct, frozen=True, array_like=True):
     key: bytes | None
 
 
-_KEY: Final = decoder_of(_Key)
+_KEY: Final = Decoder(_Key)
 
 
 class Outcomes:
@@ -279,12 +278,12 @@ class Outcomes:
         key = None if self.fingerprints is None else self.fingerprints.key
         return chain([encoded(_Key(key))], self.table.freeze())
 
-    def thaw(self, blocks: Blocks) -> Iterator[None]:
+    def thaw(self) -> Thaw:
         """See Rules."""
-        key = blocks.take(_KEY).key
+        key = _KEY.read((yield)).key
         if key is not None:
             self.set_key(key)
-        yield from self.table.thaw(blocks)
+        yield from self.table.thaw()
 
     def _known(self) -> Fingerprints:
         assert self.fingerprints is not None, "a journal begins with an epoch"

@@ -33,7 +33,7 @@ from contracts.partitioning import SlotMap
 from contracts.rejections import NOT_REMEMBERED, Rejection
 from contracts.steps import Coordinate, StepAnswered, TakeStep, Tick
 from writer.core.accounts import Accounts
-from writer.core.blocks import Blocks
+from writer.core.blocks import Thaw
 from writer.core.coordination import WAYS, SideState
 from writer.core.idempotency import Outcomes
 from writer.core.rules import Message, Outgoing
@@ -193,11 +193,11 @@ class Partition:
         accounts, outcomes = self.accounts.freeze(sums), self.outcomes.freeze()
         return chain(accounts, _once_summed(sums), outcomes, self.sides.freeze())
 
-    def thaw(self, blocks: Blocks) -> Iterator[None]:
+    def thaw(self) -> Thaw:
         """See Rules."""
-        yield from self.accounts.thaw(blocks)
-        yield from self.outcomes.thaw(blocks)
-        yield from self.sides.thaw(blocks)
+        yield from self.accounts.thaw()
+        yield from self.outcomes.thaw()
+        yield from self.sides.thaw()
 
     def _asked_for(self, sides: Iterable[Side]) -> list[Outgoing]:
         """What payers' sides ask of others in their present states."""

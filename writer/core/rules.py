@@ -12,7 +12,7 @@ from msgspec import Struct
 from contracts.commands import Command
 from contracts.events import Event
 from contracts.steps import StepMessage
-from writer.core.blocks import Blocks
+from writer.core.blocks import Thaw
 
 Message = Command | StepMessage
 
@@ -90,9 +90,10 @@ class Rules(Protocol):
         """
         ...
 
-    def thaw(self, blocks: Blocks) -> Iterator[None]:
-        """Take a frozen state into rules without any; a turn for others between its steps.
+    def thaw(self) -> Thaw:
+        """Take a frozen state into rules without any, block by block.
 
-        Raise Unreadable, and of rules that did not come to the end nothing can be used.
+        It ends with the last block. Raise Unreadable, or anything at all for blocks that are not as
+        they were made; of rules that did not come to the end nothing can be used.
         """
         ...

@@ -23,7 +23,7 @@ from contracts.limits import (
 from contracts.rejections import Rejection
 from contracts.steps import StepAnswered, TakeStep
 from writer.core.accounts import Accounts
-from writer.core.blocks import Blocks, decoder_of, encoded
+from writer.core.blocks import Decoder, Thaw, encoded
 from writer.core.coordination import FINAL, GIVING_UP, MOVES, TAKEN_BEFORE, WAYS, Move, SideState
 from writer.core.idempotency import Contents, Outcomes
 
@@ -81,9 +81,9 @@ class _Unfinished(Struct, frozen=True, array_like=True):
     state: SideState
 
 
-_EXTENT: Final = decoder_of(_Extent)
-_SIDES: Final = decoder_of(list[_Unfinished])
-_HOLDS: Final = decoder_of(list[tuple[str, str, int]])
+_EXTENT: Final = Decoder(_Extent)
+_SIDES: Final = Decoder(list[_Unfinished])
+_HOLDS: Final = Decoder(list[tuple[str, str, int]])
 
 
 class Ticking(Protocol):
@@ -297,21 +297,19 @@ class Sides:
             extent, sides, [side.state for side in sides], list(self._hold_ends_ms.items())
         )
 
-    def thaw(self, blocks: Blocks) -> Iterator[None]:
+    def thaw(self) -> Thaw:
         """See Rules."""
-        extent = blocks.take(_EXTENT)
+        extent = _EXTENT.read((yield))
         self.locked_rows.update(extent.locked_rows)
         self.net_sent_minor.update((name, int(sent)) for name, sent in extent.net_sent_minor)
         while len(self.payers) + len(self._payees) < extent.payers + extent.payees:
-            for of in blocks.take(_SIDES):
+            for of in _SIDES.read((yield)):
                 among = self.payers if len(self.payers) < extent.payers else self._payees
                 side = Side(*content_of(of), of.coordination, of.state, of.started_at_ms)
                 among[side.from_account_id, side.transaction_id] = side
-            yield
         while len(self._hold_ends_ms) < extent.hold_count:
-            for payer_id, transaction_id, ends_ms in blocks.take(_HOLDS):
+            for payer_id, transaction_id, ends_ms in _HOLDS.read((yield)):
                 self._hold_ends_ms[payer_id, transaction_id] = ends_ms
-            yield
 
 
 def _blocks(

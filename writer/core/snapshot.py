@@ -9,9 +9,9 @@ a bit, a byte or a block more, less or changed breaks the seal, and another vers
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator
 from hashlib import blake2b
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -19,7 +19,7 @@ from msgspec import Struct
 from contracts.chain import Tip
 from contracts.frames import HASH_BYTES
 from contracts.parties import party_title
-from writer.core.blocks import Blocks, Unreadable
+from writer.core.blocks import Unreadable
 from writer.core.machine import Machine, Position
 from writer.core.rules import Rules
 
@@ -112,17 +112,63 @@ def _sealed(first: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
     yield seal.digest()
 
 
-def check_seal(blocks: Sequence[bytes]) -> None:
-    """Raise Damaged unless the blocks are those that were made, every bit of them."""
-    seal = Seal()
-    for block in blocks:
-        seal.add(block)
-    seal.check()
+class Thawing(Generic[R]):
+    """Makes a fresh machine of a snapshot's blocks while they come.
+
+    Whatever goes wrong on the way may be due to damage, so it is told at the end, when the seal is
+    known; the machine is of no use before.
+    """
+
+    def __init__(self, machine: Machine[R], party: int) -> None:
+        self._seal = Seal()
+        self._steps = _thaw(machine, party)
+        next(self._steps)
+        self._count = 0
+        self._head: Head | None = None
+        """Once all is thawed."""
+        self._failure: Exception | None = None
+        """The first; nothing is thawed after it."""
+
+    def add(self, block: bytes) -> None:
+        """Take the next block."""
+        self._seal.add(block)
+        if self._failure is None:
+            try:
+                self._take(block)
+            except Exception as failure:  # noqa: BLE001  # told at the end, or that it is damaged
+                self._failure = failure
+            self._count += 1
+
+    def _take(self, block: bytes) -> None:
+        if self._head is not None:
+            raise Damaged(f"block {self._count} belongs to nothing")
+        try:
+            self._steps.send(block)
+        except StopIteration as end:
+            self._head = end.value
+        except Unreadable as error:
+            raise Damaged(f"block {self._count} can't be read: {error}") from error
+
+    def end(self) -> Head:
+        """All blocks came: what they are of. Raise Damaged."""
+        self._seal.check()
+        if self._failure is not None:
+            raise self._failure
+        assert self._head is not None, "no seal can be read as a block of anything"
+        return self._head
 
 
-def head_of(blocks: Sequence[bytes], party: int) -> Head:
-    """What sealed blocks are of. Raise Damaged if they are not for this party and version."""
-    first = blocks[0]
+def _thaw(machine: Machine[R], party: int) -> Generator[None, bytes, Head]:
+    head = _head_of((yield), party)
+    yield from machine.rules.thaw()
+    yield  # the seal
+    machine.tip = Tip(*head.tip)
+    machine.position = Position(*head.position)
+    return head
+
+
+def _head_of(first: bytes, party: int) -> Head:
+    """What blocks are of. Raise Damaged if they are not for this party and version."""
     if not first.startswith(_MAGIC):
         raise Damaged("it is no snapshot of a wallet")
     version = first[len(_MAGIC)]
@@ -137,19 +183,3 @@ def head_of(blocks: Sequence[bytes], party: int) -> Head:
     if head.byte_order != sys.byteorder:
         raise Damaged(f"it is from a machine of the byte order {head.byte_order}")
     return head
-
-
-def thaw(machine: Machine[R], head: Head, blocks: Sequence[bytes]) -> Iterator[None]:
-    """Give a fresh machine the state of sealed blocks; a turn for others between its steps.
-
-    Raise Damaged if this version can't read them: the machine is of no use then.
-    """
-    rest = Blocks(blocks[1:-1])
-    del blocks  # who keeps none either gets each one's memory back for what becomes of the next
-    try:
-        yield from machine.rules.thaw(rest)
-        rest.end()
-    except Unreadable as error:
-        raise Damaged(f"it can't be read: {error}") from error
-    machine.tip = Tip(*head.tip)
-    machine.position = Position(*head.position)

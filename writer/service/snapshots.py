@@ -25,7 +25,7 @@ from contracts.subjects import journal_stream
 from writer.config import SnapshotRule
 from writer.core.machine import Machine
 from writer.core.rules import Rules
-from writer.core.snapshot import Damaged, Seal, freeze, head_of, thaw
+from writer.core.snapshot import Damaged, Head, Thawing, freeze
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +77,8 @@ class Written(Struct, frozen=True):
 class OneAtATime:
     """Shared by the parties of a process: one of them at a time writes a snapshot, one reads one.
 
-    Either takes memory for all of it beside the state.
+    Who writes takes memory for the changes meanwhile. Of many that read, the first one could lead
+    only when the last one can.
     """
 
     def __init__(self) -> None:
@@ -141,8 +142,7 @@ class Snapshots(Generic[R]):
         self, machine: Machine[R], sequence: int, contradicted: list[Witnessed]
     ) -> Recovered[R] | None:
         """None if the journal does not hold the snapshot's frame where it was stored."""
-        blocks = await self._read(sequence)
-        head = head_of(blocks, self._party)
+        head = await self._thaw(machine, sequence)
         at, tip_hash, *_ = head.tip
         if at != sequence:
             raise Damaged(f"it is of sequence {at}")
@@ -152,26 +152,16 @@ class Snapshots(Generic[R]):
             self._warn(sequence, f"{journal} does not hold its frame at {head.stream_sequence}")
             contradicted.append(Witnessed(at, tip_hash, head.stream_sequence))
             return None
-        steps = thaw(machine, head, blocks)
-        del blocks  # it takes a third less time, and memory, to let them go on the way
-        for _ in steps:
-            await asyncio.sleep(0)  # noqa: TID251  # leaves other parties their turn
         return Recovered(machine, message, contradicted)
 
-    async def _read(self, sequence: int) -> list[bytes]:
-        """All blocks, every bit of them as it was made. The seal is made beside the reading."""
-        seal, blocks, loop = Seal(), list[bytes](), asyncio.get_running_loop()
-        sealing: asyncio.Future[None] | None = None
-        async with aclosing(self._broker.snapshot(self._party, sequence)) as stored:
-            async for block in stored:
-                blocks.append(block)
-                if sealing is not None:
-                    await sealing
-                sealing = loop.run_in_executor(None, seal.add, block)
-        if sealing is not None:
-            await sealing
-        seal.check()
-        return blocks
+    async def _thaw(self, machine: Machine[R], sequence: int) -> Head:
+        """Make the machine of the blocks while they come."""
+        thawing = Thawing(machine, self._party)
+        async with aclosing(self._broker.snapshot(self._party, sequence)) as blocks:
+            async for block in blocks:
+                thawing.add(block)
+                await asyncio.sleep(0)  # noqa: TID251  # leaves other parties their turn
+        return thawing.end()
 
     def _warn(self, sequence: int, why: str) -> None:
         _log.warning(
