@@ -11,6 +11,7 @@ from broker.port import APPEND_S_MAX, AppendRefused, AppendUnknown, BrokerFault,
 from contracts.subjects import journal_subject, leader_subject, lease_subject
 from tests.writer.running import ALL, LEADER_SUBJECTS, Wallet
 from writer.config import SnapshotRule
+from writer.core.leases import LEASE_RENEWED_MS
 from writer.service.leading import Mandate
 from writer.service.snapshots import SNAPSHOTS_KEPT
 
@@ -135,6 +136,31 @@ async def test_while_no_leases_are_heard_everybody_goes_on_with_what_it_leads(
             await wallet.until(lambda: not a.leading.leases.can_judge)
             await wallet.until(lambda: not b.leading.leases.can_judge)
         await wallet.until(lambda: a.leading.leases.can_judge and b.leading.leases.can_judge)
+        await wallet.until_even()
+        assert wallet.epochs() == epochs
+
+
+@pytest.mark.parametrize("silent_s", [0.6, 0.8, 1.5, 3.0])
+async def test_who_is_heard_first_after_a_silence_does_not_take_the_other_for_dead(
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch, silent_s: float
+) -> None:
+    """As when the server is lost that leads the bucket, and one writer was connected to it."""
+    renewed_s = LEASE_RENEWED_MS / 1_000
+
+    async def refused(*_arguments: object, **_options: object) -> int:
+        raise NoResponse("no responders")
+
+    async with wallet.writer("a"), wallet.writer("b"):
+        await wallet.until_even()
+        epochs = wallet.epochs()
+        with monkeypatch.context() as of_a:
+            of_a.setattr(wallet.connections["a"], "put", refused)
+            await asyncio.sleep(renewed_s)
+            with monkeypatch.context() as of_b:
+                of_b.setattr(wallet.connections["b"], "put", refused)
+                await asyncio.sleep(silent_s)
+            await asyncio.sleep(renewed_s)
+        await asyncio.sleep(10.0)
         await wallet.until_even()
         assert wallet.epochs() == epochs
 

@@ -5,6 +5,13 @@ what keeps money safe then is the journal's chain (contracts.chain), never a lea
 
 Writers of the same parties see the same records in the same order and deal by the same rule, so
 they agree without talking. Times are of one's own monotonic clock, in ms: nobody compares clocks.
+
+That nothing is heard of others says something only while this writer's own renewals come back:
+
+    of its own           others' leases
+    heard in time        end when they end
+    one is late or lost  end as much later; nobody's is judged before the next one is heard
+    more, or all         begin anew with the next one that is heard
 """
 
 from collections import Counter
@@ -16,6 +23,13 @@ from msgspec import Struct
 LEASE_RENEWED_MS: Final = 200
 LEASE_MS: Final = 700
 """A writer whose renewal was not heard for so long is taken for dead. Two in a row may get lost."""
+
+_DEAF_MS: Final = 2 * LEASE_RENEWED_MS
+"""A writer that did not hear itself for so long may be deaf. No living writer's lease has ended by
+then: its last renewal is older by one interval at most, and LEASE_MS is three and a half."""
+_LONG_DEAF_MS: Final = LEASE_MS - LEASE_RENEWED_MS
+"""By now such a lease may have ended; and it is no chance any more: two renewals are missing. So
+it is while servers choose a leader for the bucket, and others may be heard much later then."""
 
 NOBODY: Final = ""
 """The leader in a record that an operator deleted."""
@@ -51,6 +65,8 @@ class Leases:
     def __init__(self, own_id: str) -> None:
         self._own_id = own_id
         self._leases: dict[str, _Lease] = {}
+        self._heard_itself_ms: int | None = None
+        """When a renewal of its own was heard last; None: never, or not since `read_anew`."""
         self._leaders: dict[int, _Leader] = {}
         self._is_leaving = False
         self._promised: dict[int, str] = {}
@@ -61,15 +77,27 @@ class Leases:
     def renewed(
         self, writer_id: str, ready: Collection[int], leads: Collection[int], now_ms: int
     ) -> None:
-        """A writer lives, leads some parties and is ready for others.
+        """A writer lives, leads some parties and is ready for others."""
+        lasts_ms = LEASE_MS
+        if writer_id == self._own_id:
+            self._give_time(now_ms)
+            self._heard_itself_ms = now_ms
+            lasts_ms = _DEAF_MS
+        self._leases[writer_id] = _Lease(frozenset(ready), frozenset(leads), now_ms + lasts_ms)
 
-        While this writer does not hear its own renewals, it is deaf and can't tell who lives: what
-        it has heard then may be old. Others get time to be heard, and are dealt nothing until then.
+    def _give_time(self, now_ms: int) -> None:
+        """Others could not be heard while this writer did not hear itself: see above.
+
+        What was heard after a long time may be old: others are dealt nothing until heard again.
         """
-        if writer_id == self._own_id and not self.can_judge:
+        since_ms = self._heard_itself_ms
+        if since_ms is None or now_ms - since_ms > _LONG_DEAF_MS:
             for lease in self._leases.values():
                 lease.ready, lease.ends_at_ms = frozenset(), now_ms + LEASE_MS
-        self._leases[writer_id] = _Lease(frozenset(ready), frozenset(leads), now_ms + LEASE_MS)
+        elif now_ms - since_ms > _DEAF_MS:
+            late_ms = now_ms - since_ms - LEASE_RENEWED_MS
+            for lease in self._leases.values():
+                lease.ends_at_ms = min(lease.ends_at_ms + late_ms, now_ms + LEASE_MS)
 
     def ended(self, writer_id: str) -> None:
         """A writer stopped of its own will."""
@@ -86,6 +114,7 @@ class Leases:
         Who leads what is known from the last renewals meanwhile.
         """
         self._leases.pop(self._own_id, None)
+        self._heard_itself_ms = None
         self._leaders.clear()
         self._promised.clear()
 
