@@ -5,8 +5,8 @@
     1 s      and again, where a reader may think it over for longer; then after 3 s, 7 s and so on
     the end  of what a reader may think it over for, and the way there and back: asked anew
 
-The first answer counts. Any reader may answer a question as any other may be asked it first, so
-who asks sees no difference: what an answer must not be older than stands in the question.
+The first answer counts, whichever reader gives it: the question might have come to that one at
+once. How old an answer may be stands in the question, so a repeat shows nothing that is older.
 """
 
 import asyncio
@@ -114,7 +114,7 @@ class Questions:
 
 
 class _Asked:
-    """One question, and how often it is out. `leave` must follow."""
+    """One question, which may be out several times. `leave` must follow."""
 
     def __init__(self, answer: Callable[[], Coroutine[None, None, Answer]]) -> None:
         self._answer = answer
