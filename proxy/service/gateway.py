@@ -5,9 +5,6 @@ import logging
 from contextlib import suppress
 from typing import Final, assert_never
 
-import msgspec
-from msgspec import structs
-
 from broker.port import Broker, Disconnected, NoResponse, NotTaken
 from contracts.commands import Command
 from contracts.frames import COMMAND_FRAME, RESULT_FRAME, Undecodable
@@ -18,45 +15,31 @@ from contracts.queries import (
     Answer,
     CreditStepsQuery,
     EntriesQuery,
-    Missing,
-    NotFound,
     Query,
-    TransferAnswer,
     TransferQuery,
     UnfinishedAnswer,
     UnfinishedQuery,
-    decode_answer,
-    encode_query,
 )
 from contracts.results import Result
 from contracts.status import ProxyStatus, ReaderStatus, WriterStatus, decode_status
-from contracts.subjects import command_subject, query_subject, result_subject, status_subject
+from contracts.subjects import command_subject, result_subject, status_subject
 from proxy.core.absence import Absence
 from proxy.core.held import Held, HeldRequests, SentFrame
 from proxy.core.pace import Pace
 from proxy.core.timing import Timing
-from proxy.ports import AccountsQuery, GatewayStatus, NoAnswer, NoRoom, Unavailable
+from proxy.ports import AccountsQuery, GatewayStatus, NoRoom, Unavailable
+from proxy.service.questions import Questions
 
 _log = logging.getLogger(__name__)
 
 _FRAMES_IN_FLIGHT_MAX: Final = 4
 """Of a partition. While so many are out, for 50 ms at most, what arrives leaves together."""
 _STATUS_WAIT_S: Final = 0.3
-_QUERY_GRACE_MS: Final = 1_000
-"""A reader answers within the wait it was given; this is for the way there and back."""
-_QUERY_SLICE_MS: Final = 5_000
-"""The longest wait asked for at a time; a reader waits no longer for a sequence either."""
-_OVERDUE_S: Final = 1.0
-"""When a question that readers may think over is asked again, beside the first; and then after
-twice as long each time."""
 _NOT_SENT: Final = "No broker took it in time; nothing was sent. Try again."
 _ASKED_AGAIN_S: Final = 0.1
 _DOUBT_MS: Final = 30_000
 """After one partition's queue took nothing, those of the others are asked for so long too: what is
 wrong with the broker is seldom wrong with one stream only."""
-_READER_ABSENCE_MS: Final = 5_000
-"""How long there may be no reader at all, as while one is started again, or while the broker's
-server stands still, which is noticed after 3 s."""
 
 Waiter = asyncio.Future[Result | None]
 
@@ -69,6 +52,7 @@ class BrokerGateway:
         self._proxy_id = proxy_id
         self._slots = slots
         self._pace = Pace()
+        self._questions = Questions(broker)
         self._partition_count = partition_count = slots.partition_count
         self._loop = asyncio.get_running_loop()
         self._held: HeldRequests[Waiter] = HeldRequests(
@@ -145,60 +129,8 @@ class BrokerGateway:
         return found
 
     async def ask_partition(self, partition: int, query: Query) -> Answer:
-        """Ask a reader of a partition, or raise NoAnswer.
-
-        A question may be lost with the reader that had it, so none is asked for longer than a
-        slice, and it is asked again while another reader may still answer in time.
-        """
-        settled_ms = self._now_ms() + _thinking_ms(query)
-        while True:
-            left_ms = max(0, settled_ms - self._now_ms())
-            answer = await self._ask_once(partition, query, min(left_ms, _QUERY_SLICE_MS))
-            if isinstance(answer, NoAnswer):
-                if self._now_ms() > settled_ms + _READER_ABSENCE_MS:
-                    raise answer
-                await asyncio.sleep(_ASKED_AGAIN_S)  # noqa: TID251  # nobody tells of a new reader
-            elif left_ms <= _QUERY_SLICE_MS or not _may_yet_come(answer):
-                return answer
-
-    async def _ask_once(self, partition: int, query: Query, wait_ms: int) -> Answer | NoAnswer:
-        """One question, which a reader may think over for wait_ms."""
-        if isinstance(query, TransferQuery):
-            query = structs.replace(query, wait_ms=min(query.wait_ms, wait_ms))
-        timeout_s = (wait_ms + _QUERY_GRACE_MS) / 1_000
-        subject, question = query_subject(partition), encode_query(query)
-        try:
-            return decode_answer(await self._first_answer(subject, question, timeout_s))
-        except (NoResponse, msgspec.DecodeError) as fault:
-            return NoAnswer(f"no reader of partition {partition} answered: {fault}")
-
-    async def _first_answer(self, subject: str, question: bytes, timeout_s: float) -> bytes:
-        """The first one to come, of the question and of its repeats. Raise NoResponse.
-
-        Who thinks a question over may still answer; a server that died with it never does.
-        """
-        until_s, overdue_s = self._loop.time() + timeout_s, _OVERDUE_S
-        asked: list[asyncio.Task[bytes]] = []
-        try:
-            while (left_s := until_s - self._loop.time()) > 0:
-                asking = self._broker.request(subject, question, timeout_s=left_s)
-                asked.append(self._loop.create_task(asking))
-                await asyncio.wait(asked, timeout=overdue_s, return_when=asyncio.FIRST_COMPLETED)
-                overdue_s *= 2  # readers that are slow are not helped by more questions
-                done = [each for each in asked if each.done()]
-                asked = [each for each in asked if not each.done()]
-                answered = [each for each in done if each.exception() is None]
-                if answered:
-                    return answered[0].result()
-                if done and not asked:
-                    return done[-1].result()
-                if done:
-                    await asyncio.sleep(_ASKED_AGAIN_S)  # noqa: TID251  # nobody was there to ask
-            raise NoResponse(f"{subject}: nobody answered in {timeout_s} s")
-        finally:
-            for each in asked:
-                each.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
+        """Ask a reader of a partition, or raise NoAnswer."""
+        return await self._questions.ask(partition, query)
 
     async def status(self) -> GatewayStatus:
         """See the port. Who comes while the question is out waits for the same answer."""
@@ -358,23 +290,3 @@ def _account_of(query: AccountsQuery) -> str:
             return query.to_account_id
         case _:
             assert_never(query)
-
-
-def _thinking_ms(query: Query) -> int:
-    """How long a reader may take over a query, because the query says to wait for something."""
-    match query:
-        case CreditStepsQuery() | UnfinishedQuery():
-            return 0
-        case TransferQuery() if query.wait_ms:
-            return query.wait_ms
-        case AccountQuery() if query.at_sequence:
-            return _QUERY_SLICE_MS
-        case _:
-            return _QUERY_SLICE_MS if query.min_sequence else 0
-
-
-def _may_yet_come(answer: Answer) -> bool:
-    """Whether waiting longer for a transfer may give another answer."""
-    if isinstance(answer, TransferAnswer):
-        return not answer.is_finished
-    return isinstance(answer, NotFound) and answer.missing is Missing.TRANSFER

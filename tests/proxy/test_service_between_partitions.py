@@ -114,7 +114,7 @@ async def test_transfers_that_wait_for_another_partition_keep_no_others_back(apa
 async def test_unfinished_transfers_are_asked_of_every_partition_or_of_none(
     apart: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.service.gateway._READER_ABSENCE_MS", 200)
+    monkeypatch.setattr("proxy.service.questions._READER_ABSENCE_MS", 200)
     async with apart.gateway() as gateway:
         with pytest.raises(NoAnswer):
             await gateway.unfinished(UnfinishedQuery(limit=9))

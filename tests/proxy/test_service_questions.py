@@ -1,15 +1,27 @@
 """Questions that the gateway asks of readers and writers, which may be away."""
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
+from broker.memory_broker import MemoryBroker
 from contracts.queries import (
+    NOT_NOW,
     AccountAnswer,
     AccountQuery,
+    Answer,
+    ChangesQuery,
+    CreditStepsQuery,
+    EntriesQuery,
+    Mark,
     NotFound,
+    Query,
     TransferAnswer,
     TransferQuery,
+    UnfinishedQuery,
+    encode_answer,
 )
 from contracts.status import WriterStatus, encode_status
 from contracts.subjects import (
@@ -17,6 +29,7 @@ from contracts.subjects import (
     query_subject,
     status_subject,
 )
+from proxy.core.hedging import HEDGES_MAX, QUESTIONS_PER_HEDGE
 from proxy.ports import NoAnswer
 from tests.proxy.world import (
     WAIT_MS,
@@ -28,6 +41,59 @@ from tests.proxy.world import (
 )
 
 pytestmark = pytest.mark.virtual_time
+
+STALL_S_MAX = 0.1
+FOUND = encode_answer(AccountAnswer(0, 2, 0, "USD", 0, 0, 0))
+
+Answerer = Callable[[], Awaitable[bytes]]
+
+
+class Asked:
+    """A reader that answers the first partition's questions as a test wants it to."""
+
+    def __init__(self, connection: MemoryBroker, answer: Answerer) -> None:
+        self.connection = connection
+        self.count = 0
+        self.taken = asyncio.Event()
+        self._answer = answer
+
+    async def answer(self, _: bytes) -> bytes:
+        self.count += 1
+        self.taken.set()
+        return await self._answer()
+
+
+@asynccontextmanager
+async def asked_reader(world: World, answer: Answerer) -> AsyncIterator[Asked]:
+    """The broker in memory asks each in turn, in the order in which they came."""
+    asked = Asked(world.server.connect(), answer)
+    await asked.connection.serve(query_subject(0), asked.answer, queue=READER_QUEUE)
+    yield asked
+    await asked.connection.close()
+
+
+async def never() -> bytes:
+    return await asyncio.Future[bytes]()
+
+
+def after(seconds: float, answer: bytes = FOUND) -> Answerer:
+    async def answered() -> bytes:
+        await asyncio.sleep(seconds)
+        return answer
+
+    return answered
+
+
+async def timed(asking: Awaitable[Answer]) -> tuple[float, Answer]:
+    """How long it takes from now, in virtual seconds, and the answer."""
+    loop = asyncio.get_running_loop()
+    begin_s = loop.time()
+    answer = await asking
+    return loop.time() - begin_s, answer
+
+
+def allow_hedges(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr("proxy.core.hedging.HEDGES_MAX", most)
 
 
 async def test_a_question_waits_for_a_reader_that_is_started_again(world: World) -> None:
@@ -44,33 +110,118 @@ async def test_a_question_waits_for_a_reader_that_is_started_again(world: World)
 async def test_a_question_that_nobody_answers_ends(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.service.gateway._READER_ABSENCE_MS", 200)
+    monkeypatch.setattr("proxy.service.questions._READER_ABSENCE_MS", 200)
     async with world.gateway() as gateway:
         with pytest.raises(NoAnswer):
             await gateway.ask(AccountQuery("a"))
 
 
-async def test_a_question_that_was_lost_with_its_reader_is_asked_again_beside_it(
+@pytest.mark.parametrize(
+    "query",
+    [
+        AccountQuery("a"),
+        AccountQuery("a", min_sequence=2),
+        EntriesQuery("a", limit=1),
+        TransferQuery("a", "t1"),
+        TransferQuery("a", "t1", wait_ms=WAIT_MS),
+        CreditStepsQuery("b", "a", "t1"),
+        UnfinishedQuery(limit=1),
+        ChangesQuery([Mark("a", 0)], limit=1, min_sequence=2),
+    ],
+    ids=repr,
+)
+async def test_what_a_dead_reader_was_asked_another_one_answers_within_100_ms(
+    world: World, query: Query
+) -> None:
+    async with (
+        world.gateway() as gateway,
+        world.writer(),
+        asked_reader(world, never) as dead,
+        world.reader(),
+    ):
+        await submit(gateway, opening("a"), opening("b"), transfer("t1"))
+        asked = asyncio.create_task(gateway.ask_partition(0, query))
+        await dead.taken.wait()
+        dead.connection.cut()
+        elapsed_s, answer = await timed(asked)
+    assert not isinstance(answer, NotFound)
+    assert elapsed_s < STALL_S_MAX
+
+
+async def test_a_hedge_that_is_lost_too_is_followed_by_another(world: World) -> None:
+    async with (
+        world.gateway() as gateway,
+        asked_reader(world, never),
+        asked_reader(world, never),
+        asked_reader(world, after(0.01)),
+    ):
+        elapsed_s, answer = await timed(gateway.ask(AccountQuery("a")))
+    assert isinstance(answer, AccountAnswer)
+    assert elapsed_s < 2 * STALL_S_MAX
+
+
+async def test_a_question_that_is_left_by_hedges_is_asked_again_long_before_its_time_is_up(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Long before the time is up that a reader may think it over."""
-    monkeypatch.setattr("proxy.service.gateway._OVERDUE_S", 0.05)
-    monkeypatch.setattr("proxy.service.gateway._QUERY_SLICE_MS", 10 * WAIT_MS)
-    taken = asyncio.Event()
-
-    async def lose(_: bytes) -> bytes:
-        taken.set()
-        return await asyncio.Future[bytes]()
-
-    dead = world.server.connect()
-    await dead.serve(query_subject(0), lose, queue=READER_QUEUE)
-    async with world.gateway() as gateway, world.writer():
+    monkeypatch.setattr("proxy.service.questions._SLICE_MS", 10 * WAIT_MS)
+    allow_hedges(monkeypatch, 0)
+    async with world.gateway() as gateway, world.writer(), asked_reader(world, never) as dead:
         asked = asyncio.create_task(gateway.ask(AccountQuery("a", min_sequence=2)))
-        await taken.wait()
-        dead.cut()
+        await dead.taken.wait()
+        dead.connection.cut()
         async with world.reader():
             await submit(gateway, opening("a"))
-            assert isinstance(await asked, AccountAnswer)
+            elapsed_s, answer = await timed(asked)
+    assert isinstance(answer, AccountAnswer)
+    assert elapsed_s < 2
+
+
+async def test_slow_readers_get_few_questions_more(world: World) -> None:
+    """A burst, and of every twenty questions one."""
+    async with world.gateway() as gateway, asked_reader(world, after(0.2)) as slow:
+        for number, hedges in ((2 * HEDGES_MAX, HEDGES_MAX), (10 * QUESTIONS_PER_HEDGE, 10)):
+            slow.count = 0
+            await asyncio.gather(*(gateway.ask(AccountQuery("a")) for _ in range(number)))
+            assert slow.count == number + hedges
+
+
+async def test_slow_questions_of_one_kind_use_up_no_others_hedges(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow_hedges(monkeypatch, 1)
+    async with world.gateway() as gateway, asked_reader(world, after(0.2)) as reader:
+        for query, count in (
+            (TransferQuery("a", "t1", wait_ms=WAIT_MS), 2),
+            (TransferQuery("a", "t1", wait_ms=WAIT_MS), 1),
+            (TransferQuery("a", "t1"), 2),
+            (EntriesQuery("a", limit=1), 2),
+            (AccountQuery("a", min_sequence=2), 2),
+            (AccountQuery("a"), 2),
+            (AccountQuery("a"), 1),
+        ):
+            reader.count = 0
+            await gateway.ask(query)
+            assert reader.count == count, query
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected_s"),
+    [
+        (after(0.06, NOT_NOW), after(0.08), 0.03 + 0.08),
+        (after(0.08), after(0.0, NOT_NOW), 0.08),
+    ],
+)
+async def test_who_can_not_look_into_its_store_keeps_nobody_from_the_other_readers_answer(
+    world: World, first: Answerer, second: Answerer, expected_s: float
+) -> None:
+    async with (
+        world.gateway() as gateway,
+        asked_reader(world, first),
+        asked_reader(world, second),
+    ):
+        elapsed_s, answer = await timed(gateway.ask(AccountQuery("a")))
+    assert isinstance(answer, AccountAnswer)
+    assert elapsed_s == pytest.approx(expected_s, abs=0.001)
 
 
 async def test_a_question_for_a_transfer_to_come_is_answered_when_it_comes(world: World) -> None:

@@ -16,9 +16,12 @@ from typing import Any
 import aiohttp
 import pytest
 
+from broker.nats_broker import NatsBroker
 from contracts.events import TransferCompleted
+from contracts.queries import AccountQuery, NotFound, TransferQuery
 from ewallet.nats_configuration import read_urls
 from ewallet.permissions import Role
+from proxy.service.questions import Questions
 from reader.adapters.store_folder import present_file, store_folder
 from reader.adapters.store_postgresql_database import connected
 from reader.config import DatabaseAddress
@@ -26,12 +29,19 @@ from tests.postgresql_server import PostgresqlServer, setting_of
 from tests.reader.desk import dump
 from tests.system.bank import CLIENTS, Bank, open_accounts, read_model
 from tests.system.embedded_stack import STOP_S_MAX, Stack
+from tests.system.test_damage import some_transfers
 from tests.system.test_kill import STALL_S_MAX, check
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 OUTCOMES = 4 * CLIENTS
 """How many must become known before the next fault: each client goes on."""
+MANY_QUESTIONS = 10 * (
+    AccountQuery("a"),
+    AccountQuery("a", min_sequence=1),
+    TransferQuery("a", "t0", wait_ms=1_000),
+)
+"""The server tosses a coin for each, so either reader gets some of them."""
 
 
 async def test_readers_with_a_store_each_stand_in_for_each_other(stack: Stack) -> None:
@@ -57,6 +67,31 @@ async def test_readers_on_one_postgresql_stand_in_for_each_other(
         len(events),
         sum(isinstance(event, TransferCompleted) for event in events),
     )
+
+
+async def test_what_a_killed_reader_was_asked_the_other_one_answers(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question is soon asked once more; what is done when it is overdue would be too late."""
+    too_late_s = 10 * STALL_S_MAX
+    monkeypatch.setattr("proxy.service.questions._GRACE_MS", 1_000 * too_late_s)
+    monkeypatch.setattr("proxy.service.questions._OVERDUE_S", too_late_s)
+    monkeypatch.setattr("proxy.service.questions._SOON_S", 2.0)  # by then the reader is dead
+    stack.start()
+    await some_transfers(stack.url, 1)
+    configuration = (stack.data / "nats-server.conf").read_text()
+    url, _ = read_urls(configuration, Role.PROXY)
+    with _second_reader(stack, stack.data.parent / "other", {}):
+        broker = await NatsBroker.connect(url, name="asker", role="proxy")
+        questions = Questions(broker)
+        stack.kill("reader", signal.SIGSTOP)  # it answers nothing that it is asked from now on
+        asked = [asyncio.create_task(questions.ask(0, query)) for query in MANY_QUESTIONS]
+        await broker.slot_map()  # so the server has handed out what was asked before
+        stack.kill("reader")
+        async with asyncio.timeout(STALL_S_MAX):
+            answers = await asyncio.gather(*asked)
+        await broker.close()
+    assert not any(isinstance(answer, NotFound) for answer in answers)
 
 
 async def test_a_killed_postgresql_stops_no_transfer(

@@ -1,0 +1,85 @@
+"""Which questions to readers are soon asked once more, beside the first: the hedges.
+
+A reader that is killed takes with it what it was asked, and nobody tells who asked. So what is not
+answered soon is asked once more, of whoever is there (Dean and Barroso, "The Tail at Scale", 2013).
+A dead reader looks like a slow one from here, and slow ones are not helped by more questions.
+That is why hedges are a small share of the questions, but for a burst that is saved up for a death:
+
+    a question    adds a part of a hedge, 1 / QUESTIONS_PER_HEDGE, until HEDGES_MAX are saved up
+    a hedge       takes a whole one; where there is none, it is left to the repeats after 1.9 s
+
+What a question awaits says whether a slow answer is right:
+
+    nothing       answered at once, or the reader is slow or dead
+    a sequence    told to the client by some reader, so others are there within milliseconds: hedged
+                  in vain only for a sequence that was made up
+    an outcome    mostly there already, and then like the first; else the client wants to wait. If a
+                  reader dies later, a hedge is of little use: half of the time it is at that reader
+                  too, as the first question is. Such a loss is left to the repeats
+
+So questions that ask for the same and await the same save up for themselves: those that are slow
+rightly, as for an outcome or from a slow store, use up no other's hedges.
+
+Owns the rule and the account; knows no clock and asks nobody.
+"""
+
+from enum import Enum, auto
+from typing import Final
+
+from contracts.queries import (
+    AccountQuery,
+    ChangesQuery,
+    CreditStepsQuery,
+    EntriesQuery,
+    Query,
+    TransferQuery,
+    UnfinishedQuery,
+)
+
+QUESTIONS_PER_HEDGE: Final = 20
+"""Overloaded readers get 5 % more to do, and no more than that for long."""
+HEDGES_MAX: Final = 256
+"""As many as one of two readers has of 512 clients that ask all the time. In vain, at a reader that
+takes 0.1 ms for each, they cost 26 ms once."""
+
+
+class Awaited(Enum):
+    """What a reader may wait for before it answers."""
+
+    NOTHING = auto()
+    SEQUENCE = auto()
+    """That it has read so far."""
+    OUTCOME = auto()
+    """That of a transfer."""
+
+
+def awaited(query: Query) -> Awaited:
+    """What a query says to wait for."""
+    match query:
+        case CreditStepsQuery() | UnfinishedQuery():
+            return Awaited.NOTHING
+        case TransferQuery() if query.wait_ms:
+            return Awaited.OUTCOME
+        case AccountQuery() if query.at_sequence:
+            return Awaited.SEQUENCE
+        case AccountQuery() | EntriesQuery() | TransferQuery() | ChangesQuery():
+            return Awaited.SEQUENCE if query.min_sequence else Awaited.NOTHING
+
+
+class Hedges:
+    """Those that questions of one kind have saved up; at the start as many as they may."""
+
+    def __init__(self) -> None:
+        self._saved = HEDGES_MAX * QUESTIONS_PER_HEDGE
+        """In parts, of which a question adds one."""
+
+    def note_question(self) -> None:
+        """One is asked."""
+        self._saved = min(self._saved + 1, HEDGES_MAX * QUESTIONS_PER_HEDGE)
+
+    def take(self) -> bool:
+        """Whether there is one; then it is taken."""
+        if self._saved < QUESTIONS_PER_HEDGE:
+            return False
+        self._saved -= QUESTIONS_PER_HEDGE
+        return True

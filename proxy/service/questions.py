@@ -1,0 +1,158 @@
+"""Questions to the readers of a partition, asked again and again until one answers in time.
+
+    0        asked
+    30 ms    asked once more beside it, a hedge, while some are left (`proxy.core.hedging`); and in
+             the same way after 90, 210, 450 and 930 ms, as the hedge may be lost too: a reader that
+             is paused or cut off is still asked in its turn
+    1.9 s    again in any case, where a reader may think it over for longer; and after 3.8 s
+    the end  of what a reader may think it over for, and the way there and back: asked anew
+
+The first answer counts, whichever reader gives it: the question might have come to that one at
+once. How old an answer may be stands in the question, so a repeat shows nothing that is older.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Coroutine
+from typing import Final
+
+import msgspec
+from msgspec import structs
+
+from broker.port import Broker, NoResponse
+from contracts.queries import (
+    Answer,
+    Missing,
+    NotFound,
+    Query,
+    TransferAnswer,
+    TransferQuery,
+    decode_answer,
+    encode_query,
+)
+from contracts.subjects import query_subject
+from proxy.core.hedging import Awaited, Hedges, awaited
+from proxy.ports import NoAnswer
+
+_GRACE_MS: Final = 1_000
+"""A reader answers within the wait it was given; this is for the way there and back."""
+_SLICE_MS: Final = 5_000
+"""The longest wait asked for at a time; a reader waits no longer for a sequence either."""
+_SOON_S: Final = 0.03
+"""When a question is asked once more, and then after twice as long each time. A loss must cost less
+than 100 ms, also if a hedge is lost as well, because the broker's server takes a moment to notice a
+death. Nearly all answers come within some milliseconds; where they do not, as under overload,
+hedges get few, so this need not follow what readers take."""
+_OVERDUE_S: Final = 0.8
+"""Who waited for so long since it asked the last time asks again without a hedge."""
+_ASKED_AGAIN_S: Final = 0.1
+_READER_ABSENCE_MS: Final = 5_000
+"""How long there may be no reader at all, as while one is started again, or while the broker's
+server stands still, which is noticed after 3 s."""
+
+
+class Questions:
+    """Asks over a broker. One per proxy process."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._loop = asyncio.get_running_loop()
+        self._hedges: defaultdict[tuple[type[Query], Awaited], Hedges] = defaultdict(Hedges)
+        """By what is asked for and what is awaited."""
+
+    async def ask(self, partition: int, query: Query) -> Answer:
+        """Ask a reader of a partition, or raise NoAnswer.
+
+        A question may be lost with the readers that had it, so none is asked for longer than a
+        slice, and it is asked again while another reader may still answer in time.
+        """
+        settled_ms = self._now_ms() + _thinking_ms(query)
+        while True:
+            left_ms = max(0, settled_ms - self._now_ms())
+            answer = await self._ask_once(partition, query, min(left_ms, _SLICE_MS))
+            if isinstance(answer, NoAnswer):
+                if self._now_ms() > settled_ms + _READER_ABSENCE_MS:
+                    raise answer
+                await asyncio.sleep(_ASKED_AGAIN_S)  # noqa: TID251  # nobody tells of a new reader
+            elif left_ms <= _SLICE_MS or not _may_yet_come(answer):
+                return answer
+
+    async def _ask_once(self, partition: int, query: Query, wait_ms: int) -> Answer | NoAnswer:
+        """One question, which a reader may think over for wait_ms."""
+        if isinstance(query, TransferQuery):
+            query = structs.replace(query, wait_ms=min(query.wait_ms, wait_ms))
+        subject, question = query_subject(partition), encode_query(query)
+        until_s = self._loop.time() + (wait_ms + _GRACE_MS) / 1_000
+
+        async def answer() -> Answer:
+            left_s = until_s - self._loop.time()
+            return decode_answer(await self._broker.request(subject, question, timeout_s=left_s))
+
+        asked = _Asked(answer)
+        try:
+            return await self._first_answer(asked, self._hedges[type(query), awaited(query)])
+        except (NoResponse, msgspec.DecodeError) as fault:
+            return NoAnswer(f"no reader of partition {partition} answered: {fault}")
+        finally:
+            await asked.leave()
+
+    async def _first_answer(self, asked: "_Asked", hedges: Hedges) -> Answer:
+        """That of the question or of one of its repeats. Raise what the last of them raised."""
+        hedges.note_question()
+        asked.ask()
+        pause_s = _SOON_S
+        while (answer := await asked.answer_within(pause_s)) is None:
+            if pause_s >= _OVERDUE_S or hedges.take():
+                asked.ask()
+            pause_s *= 2  # readers that are slow are not helped by more questions
+        return answer
+
+    def _now_ms(self) -> int:
+        return int(self._loop.time() * 1_000)
+
+
+class _Asked:
+    """One question, which may be out several times. `leave` must follow."""
+
+    def __init__(self, answer: Callable[[], Coroutine[None, None, Answer]]) -> None:
+        self._answer = answer
+        self._out: set[asyncio.Task[Answer]] = set()
+
+    def ask(self) -> None:
+        """Ask it, perhaps once more."""
+        self._out.add(asyncio.create_task(self._answer()))
+
+    async def answer_within(self, pause_s: float) -> Answer | None:
+        """The first answer, or None after a pause: a short one where it was not taken by anybody.
+
+        Raise NoResponse or DecodeError when it is out no more.
+        """
+        done, self._out = await asyncio.wait(
+            self._out, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        answered = [each for each in done if each.exception() is None]
+        if answered:
+            return answered[0].result()
+        if not self._out:
+            return done.pop().result()
+        return await self.answer_within(min(pause_s, _ASKED_AGAIN_S)) if done else None
+
+    async def leave(self) -> None:
+        """Nobody waits for it any more."""
+        for each in self._out:
+            each.cancel()
+        await asyncio.gather(*self._out, return_exceptions=True)
+
+
+def _thinking_ms(query: Query) -> int:
+    """How long a reader may take over a query, because the query says to wait for something."""
+    if isinstance(query, TransferQuery) and query.wait_ms:
+        return query.wait_ms
+    return 0 if awaited(query) is Awaited.NOTHING else _SLICE_MS
+
+
+def _may_yet_come(answer: Answer) -> bool:
+    """Whether waiting longer for a transfer may give another answer."""
+    if isinstance(answer, TransferAnswer):
+        return not answer.is_finished
+    return isinstance(answer, NotFound) and answer.missing is Missing.TRANSFER

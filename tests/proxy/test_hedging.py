@@ -1,0 +1,89 @@
+"""Hedges: saved up by questions, for a burst, and a small share of them in the long run."""
+
+from itertools import accumulate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.queries import (
+    AccountQuery,
+    ChangesQuery,
+    CreditStepsQuery,
+    EntriesQuery,
+    Query,
+    TransferQuery,
+    UnfinishedQuery,
+)
+from proxy.core.hedging import HEDGES_MAX, QUESTIONS_PER_HEDGE, Awaited, Hedges, awaited
+
+
+def check(*steps: tuple[int, int, int]) -> None:
+    """Steps: so many questions are asked, so many hedges wanted, so many are there."""
+    hedges = Hedges()
+    for questions, wanted, there in steps:
+        for _ in range(questions):
+            hedges.note_question()
+        assert sum(hedges.take() for _ in range(wanted)) == there
+
+
+def test_all_that_a_dead_reader_had_is_asked_once_more() -> None:
+    check((0, HEDGES_MAX, HEDGES_MAX))
+
+
+def test_after_a_burst_questions_save_up_for_the_next() -> None:
+    check(
+        (0, HEDGES_MAX + 1, HEDGES_MAX),
+        (QUESTIONS_PER_HEDGE - 1, 1, 0),
+        (1, 2, 1),
+        (HEDGES_MAX * QUESTIONS_PER_HEDGE, HEDGES_MAX, HEDGES_MAX),
+    )
+
+
+def test_no_more_is_saved_up_than_for_one_burst() -> None:
+    check((100 * HEDGES_MAX * QUESTIONS_PER_HEDGE, 2 * HEDGES_MAX, HEDGES_MAX))
+
+
+@given(st.lists(st.booleans() | st.integers(2, 2 * HEDGES_MAX * QUESTIONS_PER_HEDGE)))
+def test_in_no_stretch_are_there_more_hedges_than_a_burst_and_a_share_of_the_questions(
+    steps: list[bool | int],
+) -> None:
+    """A hedge is wanted (True), or so many questions are asked. None is refused without need."""
+    hedges, told = Hedges(), list[tuple[int, int]]()
+    for step in steps:
+        if step is True:
+            told.append((0, hedges.take()))
+        else:
+            for _ in range(step):
+                hedges.note_question()
+            told.append((step, 0))
+    owed = [taken * QUESTIONS_PER_HEDGE - asked for asked, taken in told]
+    # The most that any stretch up to each step took above its share, in parts of a hedge.
+    excess = list(accumulate(owed, lambda most, each: max(most, 0) + each, initial=0))
+    most = HEDGES_MAX * QUESTIONS_PER_HEDGE
+    assert max(excess) <= most
+    for before, step, (_, taken) in zip(excess, steps, told, strict=False):
+        if step is True and not taken:
+            assert max(before, 0) + QUESTIONS_PER_HEDGE > most
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        (AccountQuery("a"), Awaited.NOTHING),
+        (AccountQuery("a", at_ms=1), Awaited.NOTHING),
+        (AccountQuery("a", at_sequence=1), Awaited.SEQUENCE),
+        (AccountQuery("a", min_sequence=1), Awaited.SEQUENCE),
+        (EntriesQuery("a", limit=1), Awaited.NOTHING),
+        (EntriesQuery("a", limit=1, min_sequence=1), Awaited.SEQUENCE),
+        (TransferQuery("a", "t"), Awaited.NOTHING),
+        (TransferQuery("a", "t", min_sequence=1), Awaited.SEQUENCE),
+        (TransferQuery("a", "t", min_sequence=1, wait_ms=1), Awaited.OUTCOME),
+        (CreditStepsQuery("b", "a", "t"), Awaited.NOTHING),
+        (UnfinishedQuery(limit=1), Awaited.NOTHING),
+        (ChangesQuery([], limit=1), Awaited.NOTHING),
+        (ChangesQuery([], limit=1, min_sequence=1), Awaited.SEQUENCE),
+    ],
+)
+def test_what_a_query_awaits(query: Query, expected: Awaited) -> None:
+    assert awaited(query) is expected
