@@ -1,4 +1,4 @@
-"""Which questions to readers are asked a second time soon, beside the first: the hedges.
+"""Which questions to readers are soon asked once more, beside the first: the hedges.
 
 A reader that is killed takes with it what it was asked, and nobody tells who asked. So what is not
 answered soon is asked once more, of whoever is there (Dean and Barroso, "The Tail at Scale", 2013).
@@ -6,7 +6,7 @@ A dead reader looks like a slow one from here, and slow ones are not helped by m
 That is why hedges are a small share of the questions, but for a burst that is saved up for a death:
 
     a question    adds a part of a hedge, 1 / QUESTIONS_PER_HEDGE, until HEDGES_MAX are saved up
-    a hedge       takes a whole one; where there is none, nothing is asked until the repeats begin
+    a hedge       takes a whole one; where there is none, it is left to the repeats after 1.9 s
 
 What a question awaits says whether a slow answer is right:
 

@@ -1,8 +1,10 @@
 """Questions to the readers of a partition, asked again and again until one answers in time.
 
     0        asked
-    50 ms    asked once more beside it, a hedge, while some are left (`proxy.core.hedging`)
-    1 s      and again, where a reader may think it over for longer; then after 3 s, 7 s and so on
+    30 ms    asked once more beside it, a hedge, while some are left (`proxy.core.hedging`); and in
+             the same way after 90, 210, 450 and 930 ms, as the hedge may be lost too: a reader that
+             is paused or cut off is still asked in its turn
+    1.9 s    again in any case, where a reader may think it over for longer; and after 3.8 s
     the end  of what a reader may think it over for, and the way there and back: asked anew
 
 The first answer counts, whichever reader gives it: the question might have come to that one at
@@ -36,13 +38,13 @@ _GRACE_MS: Final = 1_000
 """A reader answers within the wait it was given; this is for the way there and back."""
 _SLICE_MS: Final = 5_000
 """The longest wait asked for at a time; a reader waits no longer for a sequence either."""
-_HEDGE_S: Final = 0.05
-"""When a question is asked once more. A loss must cost less than 100 ms, and half of that is left
-for the second answer. Nearly all answers come within some milliseconds; where they do not, as under
-overload, hedges get few, so this need not follow what readers take."""
-_OVERDUE_S: Final = 1.0
-"""After the hedge, when a question that readers may think over is asked again, beside those; and
-then after twice as long each time."""
+_SOON_S: Final = 0.03
+"""When a question is asked once more, and then after twice as long each time. A loss must cost less
+than 100 ms, also if a hedge is lost as well, because the broker's server takes a moment to notice a
+death. Nearly all answers come within some milliseconds; where they do not, as under overload,
+hedges get few, so this need not follow what readers take."""
+_OVERDUE_S: Final = 0.8
+"""Who waited for so long since it asked the last time asks again without a hedge."""
 _ASKED_AGAIN_S: Final = 0.1
 _READER_ABSENCE_MS: Final = 5_000
 """How long there may be no reader at all, as while one is started again, or while the broker's
@@ -98,13 +100,9 @@ class Questions:
         """That of the question or of one of its repeats. Raise what the last of them raised."""
         hedges.note_question()
         asked.ask()
-        answer = await asked.answer_within(_HEDGE_S)
-        if answer is None and hedges.take():
-            asked.ask()
-        pause_s = _OVERDUE_S
-        while answer is None:
-            answer = await asked.answer_within(pause_s)
-            if answer is None:
+        pause_s = _SOON_S
+        while (answer := await asked.answer_within(pause_s)) is None:
+            if pause_s >= _OVERDUE_S or hedges.take():
                 asked.ask()
             pause_s *= 2  # readers that are slow are not helped by more questions
         return answer

@@ -72,11 +72,11 @@ async def test_readers_on_one_postgresql_stand_in_for_each_other(
 async def test_what_a_killed_reader_was_asked_the_other_one_answers(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A question is asked once more while there is time; all that comes later would be too late."""
+    """A question is soon asked once more; what is done when it is overdue would be too late."""
     too_late_s = 10 * STALL_S_MAX
     monkeypatch.setattr("proxy.service.questions._GRACE_MS", 1_000 * too_late_s)
     monkeypatch.setattr("proxy.service.questions._OVERDUE_S", too_late_s)
-    monkeypatch.setattr("proxy.service.questions._HEDGE_S", 2.0)  # by then the reader is dead
+    monkeypatch.setattr("proxy.service.questions._SOON_S", 2.0)  # by then the reader is dead
     stack.start()
     await some_transfers(stack.url, 1)
     configuration = (stack.data / "nats-server.conf").read_text()
