@@ -13,7 +13,6 @@ import msgspec
 import nats
 import nats.aio.client
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from broker import nats_slot_map
@@ -29,6 +28,7 @@ from broker.nats_streams import (
     provide_streams,
     stored_message,
 )
+from broker.nats_wire import Client
 from broker.port import (
     APPEND_S_MAX,
     BrokerFault,
@@ -73,6 +73,7 @@ class NatsBroker(NatsMessages):
         self._appends = Appends(client, timeout_s=append_timeout_s, has_copies=has_copies)
         self._followings: set[NatsFollowing] = set()
         self._reconnected = asyncio.Event()
+        self._lost = asyncio.Event()
         self._hears_elections = False
         self._queue_configs: dict[str, dict[str, Any]] = {}
         self._asked = partial(self._request, timeout_s=API_TIMEOUT_S)
@@ -283,8 +284,18 @@ class NatsBroker(NatsMessages):
         for following in list(self._followings):
             await following.close()
         if self._client.is_connected:
-            await self._client.flush()
+            await self._flush()
         await self._client.close()
+
+    async def _flush(self) -> None:
+        """Return when all is sent, or the connection lost: nats-py would wait on for 10 s."""
+        waits = [asyncio.create_task(wait) for wait in (self._client.flush(), self._lost.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
     async def connected(self) -> None:
         """See the port."""
@@ -315,10 +326,12 @@ class NatsBroker(NatsMessages):
 
     async def _on_disconnected(self) -> None:
         _log.warning("broker: disconnected")
+        self._lost.set()
         self._appends.fail_all("the connection was lost")
 
     async def _on_reconnected(self) -> None:
         _log.warning("broker: connected again")
+        self._lost.clear()
         self._reconnected.set()
         for following in self._followings:
             following.reset()

@@ -9,9 +9,9 @@ import aiohttp
 import msgspec
 import nats.errors
 from msgspec import Struct
-from nats.aio.client import Client
 
 from broker.nats_subscription import all_sent
+from broker.nats_wire import Client
 from broker.port import BrokerFault
 from broker.raft import Member, Undecodable, VoteRequest, decode_groups, encode_vote_request
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import pytest
 from hypothesis import settings
@@ -18,13 +19,30 @@ _VIRTUAL_S_MAX = 1e5
 """Far more than any deadline of a test: only to end one that hangs."""
 
 
+_IS_VIRTUAL: Final = pytest.StashKey[bool]()
+"""Whether the test that runs now is in virtual time."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Note how the test runs, before its loop is made."""
+    item.config.stash[_IS_VIRTUAL] = item.get_closest_marker("virtual_time") is not None
+
+
 def pytest_asyncio_loop_factories(
-    item: pytest.Item,
+    config: pytest.Config,
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Tests that are marked so run in virtual time, all others on a loop of asyncio."""
-    if item.get_closest_marker("virtual_time"):
-        return {"virtual": lambda: VirtualLoop(_VIRTUAL_S_MAX)}
-    return {"real": asyncio.new_event_loop}
+    """Tests that are marked so run in virtual time, all others on a loop of asyncio.
+
+    It is asked before there are parameters, whose marks count too: so the loop is chosen when it
+    is made.
+    """
+
+    def new_loop() -> asyncio.AbstractEventLoop:
+        is_virtual = config.stash[_IS_VIRTUAL]
+        return VirtualLoop(_VIRTUAL_S_MAX) if is_virtual else asyncio.new_event_loop()
+
+    return {"as marked": new_loop}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,6 +6,7 @@ reader must say too.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final
 
 import msgspec
@@ -84,6 +85,7 @@ class Books:
         self._openings: dict[str, Fact] = {}
         self._named: dict[tuple[str, str], list[Fact]] = {}
         self._changes: list[Change] = []
+        self._changes_of: dict[str, list[Change]] = {}
 
     def _read_on(self) -> None:
         """Sort the facts that came since the last time by what they are about."""
@@ -97,9 +99,9 @@ class Books:
                 name = (event.from_account_id, event.transaction_id)
                 self._named.setdefault(name, []).append(fact)
                 for account_id, posted, held, counterparty_id in self._effects(fact):
-                    self._changes.append(
-                        Change(fact, account_id, posted, held, counterparty_id, name[1])
-                    )
+                    change = Change(fact, account_id, posted, held, counterparty_id, name[1])
+                    self._changes.append(change)
+                    self._changes_of.setdefault(account_id, []).append(change)
 
     # --- what happened ---
 
@@ -145,11 +147,17 @@ class Books:
         self._read_on()
         return (change for change in self._changes if change.fact.sequence <= sequence)
 
+    def changes_of(self, account_id: str, sequence: int) -> Iterator[Change]:
+        """What they did to one account, in their order."""
+        self._read_on()
+        changes = self._changes_of.get(account_id, [])
+        return takewhile(lambda change: change.fact.sequence <= sequence, changes)
+
     def posted(self, account_id: str, sequence: int) -> int:
-        return sum(each.posted for each in self.changes(sequence) if each.account_id == account_id)
+        return sum(each.posted for each in self.changes_of(account_id, sequence))
 
     def held(self, account_id: str, sequence: int) -> int:
-        return sum(each.held for each in self.changes(sequence) if each.account_id == account_id)
+        return sum(each.held for each in self.changes_of(account_id, sequence))
 
     def unfinished(self) -> list[Fact]:
         self._read_on()
@@ -257,8 +265,8 @@ class Books:
     ) -> EntriesAnswer:
         entries: list[Entry] = []
         balance = 0
-        for change in self.changes(tip):
-            if change.account_id == account_id and change.posted:
+        for change in self.changes_of(account_id, tip):
+            if change.posted:
                 balance += change.posted
                 entries.append(
                     Entry(

@@ -12,8 +12,7 @@ def changes(books: Books, account_id: str, after: int, tip: int) -> list[Change]
     return [each for each in all_changes(books, tip) if each.account_id == account_id][
         sum(
             each.fact.sequence <= after and bool(each.posted or each.held)
-            for each in books.changes(tip)
-            if each.account_id == account_id
+            for each in books.changes_of(account_id, tip)
         ) :
     ]
 

@@ -22,8 +22,8 @@ pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 CUT_SHORT = 3
 """Snapshots that are to be cut short by a kill."""
-DEADLINE_S = 60.0
-"""Only to end a test that hangs."""
+DEADLINE_S = 200.0
+"""Only to end a test that hangs: on a slow machine a snapshot is often whole before the kill."""
 
 
 async def test_a_writer_killed_while_it_writes_a_snapshot_loses_nothing(stack: Stack) -> None:

@@ -71,6 +71,8 @@ class Leases:
         self._is_leaving = False
         self._promised: dict[int, str] = {}
         """To whom this writer will hand over what it still leads: dealt with as if it were done."""
+        self._last_deal: tuple[object, dict[int, str]] = None, {}
+        """What was dealt last, and from what: nearly always the same as at the last renewal."""
 
     # --- what was heard ---
 
@@ -234,7 +236,7 @@ class Leases:
         }
         return dict(self._promised)
 
-    def _dealt(self) -> dict[int, str]:
+    def _dealt(self) -> Mapping[int, str]:
         if not self.can_judge:
             return {}
         self._promised = {
@@ -243,7 +245,10 @@ class Leases:
             if writer_id in self._leases and party in self._leases[writer_id].ready
         }
         ready = {writer_id: lease.ready for writer_id, lease in self._leases.items()}
-        return deal(ready, {**self.leaders, **self._promised})
+        leaders = {**self.leaders, **self._promised}
+        if self._last_deal[0] != (ready, leaders):
+            self._last_deal = (ready, leaders), deal(ready, leaders)
+        return self._last_deal[1]
 
 
 def deal(ready: Mapping[str, Collection[int]], leaders: Mapping[int, str]) -> dict[int, str]:
