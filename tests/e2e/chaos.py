@@ -77,7 +77,7 @@ class Run:
         """Do what there is time for. Raise AssertionError for a loss or a contradiction."""
         start = (self._cluster, self._session, self.books)
         await self._note("rolling restart of everything", partial(cost_of_rolling_restart, *start))
-        await self._note("full disk under nats-3", partial(cost_of_full_disk, *start))
+        await self._note(f"full disk under {SMALL_DISK}", partial(cost_of_full_disk, *start))
         planned = plan(self._chance)
         for done, faults in enumerate(planned):
             if time.monotonic() > self._ends_s:
@@ -123,11 +123,9 @@ class Run:
 
 async def main(arguments: argparse.Namespace) -> int:
     """Give the exit code."""
-    cluster = Cluster(f"ewallet-chaos-{secrets.token_hex(4)}", SMALL_DISK)
+    cluster = Cluster(f"ewallet-chaos-{secrets.token_hex(4)}")
     cluster.build()
     try:
-        cluster.create("nats-3")
-        cluster.keep_mounted("nats-3")
         cluster.up()
         async with connected() as session:
             await open_accounts(session, cluster.url)

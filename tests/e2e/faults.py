@@ -10,7 +10,7 @@ from typing import Any, Final
 import aiohttp
 
 from tests.e2e.audit import check_load, get
-from tests.e2e.cluster import SERVICES, Cluster
+from tests.e2e.cluster import SERVICES, SMALL_DISK, Cluster
 from tests.e2e.costs import Cost
 from tests.e2e.load import PacedBank, loaded
 
@@ -23,16 +23,18 @@ RUN_S_MAX: Final = 300.0
 
 
 _FILL: Final = """
+import sys
 from contextlib import suppress
 from pathlib import Path
-with suppress(OSError), next(Path("/volumes").iterdir()).joinpath("filler").open("wb", 0) as file:
+with suppress(OSError), Path(sys.argv[1], "filler").open("wb", 0) as file:
     while True:
         file.write(bytes(4096))
 """
 
 _MAKE_ROOM: Final = """
+import sys
 from pathlib import Path
-next(Path("/volumes").glob("*/filler")).unlink()
+Path(sys.argv[1], "filler").unlink()
 """
 
 
@@ -107,13 +109,13 @@ async def cost_of_rolling_restart(
 async def cost_of_full_disk(
     cluster: Cluster, session: aiohttp.ClientSession, books: PacedBank
 ) -> Cost:
-    """Fill the disk under nats-3, which then takes no part until it is restarted with room."""
-    victim = "nats-3"
+    """Fill the disk under a NATS server, which takes no part until it is restarted with room."""
+    victim = SMALL_DISK
     async with asyncio.timeout(2 * RUN_S_MAX), loaded(books, session) as load:
-        await asyncio.to_thread(cluster.python_on_volume, _FILL, victim)
+        await asyncio.to_thread(cluster.python_on_volumes, _FILL, victim)
         await asyncio.to_thread(cluster.await_one_unhealthy, victim)
         await load.settle()
-        await asyncio.to_thread(cluster.python_on_volume, _MAKE_ROOM, victim)
+        await asyncio.to_thread(cluster.python_on_volumes, _MAKE_ROOM, victim)
         await load.settle()
         assert not cluster.is_healthy(victim), (
             "room alone would do, and the documents say otherwise"
