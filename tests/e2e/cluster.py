@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,11 +23,16 @@ FILES: Final = ("docker-compose.yml", "tests/e2e/small-disk.yml")
 NATS: Final = ("nats-1", "nats-2", "nats-3")
 SMALL_DISK: Final = "nats-3"
 """The server whose disk is so small that a test can fill it, and in memory."""
-SERVICES: Final = (
-    *NATS,
-    *("sentinel-1", "sentinel-2", "writer-1", "writer-2", "reader-1", "reader-2", "postgres"),
-    *("proxy-1", "proxy-2", "entry"),
+UPGRADE: Final = (
+    NATS,
+    ("sentinel-1", "sentinel-2", "postgres"),
+    ("reader-1", "reader-2"),
+    ("writer-1", "writer-2"),
+    ("proxy-1", "proxy-2"),
+    ("entry",),
 )
+"""Its steps: which services are replaced by new containers, in which order."""
+SERVICES: Final = tuple(chain.from_iterable(UPGRADE))
 
 NETWORKS: Final = {
     **dict.fromkeys(SERVICES, ("core",)),
@@ -121,6 +127,18 @@ class Cluster:
     def restart_all(self) -> None:
         """Stop and start all containers, in whatever order docker takes."""
         self._compose("restart", "--timeout", "20", timeout_s=START_S_MAX)
+
+    def prepare(self) -> None:
+        """Write the configuration of the NATS servers again, as an upgrade does."""
+        self._compose("run", "--rm", "-T", "prepare")
+
+    def replace(self, service: str, **settings: str) -> None:
+        """Put a new container in a service's place, as an upgrade does; it is healthy then."""
+        self._compose(
+            *("up", "--detach", "--no-deps", "--wait", "--force-recreate", service),
+            timeout_s=START_S_MAX,
+            **settings,
+        )
 
     def stop(self, *services: str) -> None:
         """Ask containers to end; they stay away until `start`."""
@@ -265,19 +283,20 @@ class Cluster:
     def _settings(self) -> dict[str, str]:
         return {"EWALLET_PORT": str(self.port), "EWALLET_TAG": TAG, "EWALLET_PARTITIONS": "4"}
 
-    def _compose(self, *arguments: str, timeout_s: float = COMMAND_S_MAX) -> str:
+    def _compose(self, *arguments: str, timeout_s: float = COMMAND_S_MAX, **settings: str) -> str:
         files = [part for file in FILES for part in ("--file", file)]
         return self._docker(
             *("compose", *files, "--project-name", self.project),
             *arguments,
             timeout_s=timeout_s,
+            **settings,
         )
 
-    def _docker(self, *arguments: str, timeout_s: float = COMMAND_S_MAX) -> str:
+    def _docker(self, *arguments: str, timeout_s: float = COMMAND_S_MAX, **settings: str) -> str:
         done = subprocess.run(
             ["docker", *arguments],
             cwd=REPOSITORY,
-            env=os.environ | self._settings,
+            env=os.environ | self._settings | settings,
             capture_output=True,
             text=True,
             timeout=timeout_s,

@@ -10,7 +10,7 @@ from typing import Any, Final
 import aiohttp
 
 from tests.e2e.audit import check_load, get
-from tests.e2e.cluster import SERVICES, SMALL_DISK, Cluster
+from tests.e2e.cluster import NATS, SERVICES, SMALL_DISK, Cluster
 from tests.e2e.costs import Cost
 from tests.e2e.load import PacedBank, loaded
 
@@ -20,7 +20,6 @@ LEADING: Final = " leading"
 """Added to a kind of fault where the service was chosen for what it leads."""
 RUN_S_MAX: Final = 300.0
 """Only to end a run that hangs."""
-
 
 _FILL: Final = """
 import sys
@@ -70,6 +69,17 @@ class Fault:
         return f"{self.kind} {self.service}"
 
 
+def random_pair(chance: Random) -> tuple[Fault, ...]:
+    """Any two faults, of two services."""
+    services, kinds = chance.sample(SERVICES, 2), list(KINDS)
+    return tuple(Fault(chance.choice(kinds), service) for service in services)
+
+
+def together(faults: Sequence[Fault]) -> str:
+    """As tables name faults that happen at the same time."""
+    return " + ".join(map(str, faults))
+
+
 async def cost_of(
     faults: Sequence[Fault],
     cluster: Cluster,
@@ -93,14 +103,15 @@ async def cost_of(
     return books.cost
 
 
-async def cost_of_rolling_restart(
-    cluster: Cluster, session: aiohttp.ClientSession, books: PacedBank
+async def cost_of_replacing(
+    services: Sequence[str], cluster: Cluster, session: aiohttp.ClientSession, books: PacedBank
 ) -> Cost:
-    """Restart every container, one after the other, as an upgrade does: each when all are well."""
-    async with asyncio.timeout(2 * RUN_S_MAX), loaded(books, session) as load:
-        for service in SERVICES:
-            await asyncio.to_thread(cluster.restart, service)
-            await asyncio.to_thread(cluster.await_healthy)
+    """Take one step of UPGRADE, a service after the other."""
+    async with asyncio.timeout(RUN_S_MAX), loaded(books, session) as load:
+        if NATS[0] in services:
+            await asyncio.to_thread(cluster.prepare)
+        for service in services:
+            await asyncio.to_thread(cluster.replace, service)
         await load.settle()
     await check_load(session, books)
     return books.cost
