@@ -50,7 +50,7 @@ screenshots: $(DEV)   ## take the pictures in docs/images anew
 	tests/browser/provide-chromium
 	$(BIN)/python -m tests.browser.screenshots
 
-e2e: $(DEV)           ## a whole cluster under docker compose, its containers killed one by one
+e2e: $(DEV)           ## a whole cluster under docker compose, its containers killed and replaced under load
 	$(BIN)/pytest -m e2e --timeout 900 tests/e2e
 
 chaos: $(DEV)         ## fault after fault on such a cluster: make chaos MINUTES=<at most> SEED=<number>

@@ -1,7 +1,7 @@
 """`make chaos`: fault after fault on a cluster under load, and what each cost its clients.
 
 Every service is killed, paused, split off and restarted, alone and in random pairs, and so is the
-NATS server that leads most journals; one server's disk fills up; everything is restarted in turn.
+NATS server that leads most journals; one server's disk fills up; everything is replaced in turn.
 After each fault every transfer's record is compared with what its client was told; at the end all
 that anybody was told must fit one order, the servers' journals must be whole and equal, and a read
 model made anew from them must show the same. A loss or a contradiction ends the run with an error.
@@ -21,7 +21,7 @@ from random import Random
 import aiohttp
 
 from tests.e2e.audit import check_order
-from tests.e2e.cluster import SERVICES, SMALL_DISK, Cluster, missing_for_docker
+from tests.e2e.cluster import SERVICES, SMALL_DISK, UPGRADE, Cluster, missing_for_docker
 from tests.e2e.costs import Cost, markdown, terminal
 from tests.e2e.faults import (
     KINDS,
@@ -29,7 +29,9 @@ from tests.e2e.faults import (
     Fault,
     cost_of,
     cost_of_full_disk,
-    cost_of_rolling_restart,
+    cost_of_replacing,
+    random_pair,
+    together,
 )
 from tests.e2e.journals import assert_all_whole_and_equal
 from tests.e2e.load import PacedBank, connected
@@ -50,10 +52,7 @@ def plan(chance: Random) -> list[Planned]:
     leading = [(Fault(kind, LEADER),) for kind in KINDS]
     alone = [(Fault(kind, service),) for kind in KINDS for service in SERVICES]
     chance.shuffle(alone)
-    pairs = [
-        tuple(Fault(chance.choice(list(KINDS)), service) for service in chance.sample(SERVICES, 2))
-        for _ in alone[::3]
-    ]
+    pairs = [random_pair(chance) for _ in alone[::3]]
     # One pair after every three: a run that is cut short has had some of both.
     mixed = zip_longest(alone[0::3], alone[1::3], alone[2::3], pairs)
     return [*leading, *(each for each in chain.from_iterable(mixed) if each is not None)]
@@ -76,8 +75,10 @@ class Run:
     async def go(self) -> None:
         """Do what there is time for. Raise AssertionError for a loss or a contradiction."""
         start = (self._cluster, self._session, self.books)
-        await self._note("rolling restart of everything", partial(cost_of_rolling_restart, *start))
-        await self._note("full disk under nats-3", partial(cost_of_full_disk, *start))
+        for services in UPGRADE:
+            replace = partial(cost_of_replacing, services, *start)
+            await self._note(f"{', '.join(services)} replaced", replace)
+        await self._note(f"full disk under {SMALL_DISK}", partial(cost_of_full_disk, *start))
         planned = plan(self._chance)
         for done, faults in enumerate(planned):
             if time.monotonic() > self._ends_s:
@@ -85,7 +86,7 @@ class Run:
                 break
             named = self._named(faults)
             happen = partial(cost_of, named, *start, self._chance)
-            await self._note(" + ".join(map(str, named)), happen)
+            await self._note(together(named), happen)
         await self._check_all()
 
     def _named(self, faults: Planned) -> Planned:
@@ -123,11 +124,9 @@ class Run:
 
 async def main(arguments: argparse.Namespace) -> int:
     """Give the exit code."""
-    cluster = Cluster(f"ewallet-chaos-{secrets.token_hex(4)}", SMALL_DISK)
+    cluster = Cluster(f"ewallet-chaos-{secrets.token_hex(4)}")
     cluster.build()
     try:
-        cluster.create("nats-3")
-        cluster.keep_mounted("nats-3")
         cluster.up()
         async with connected() as session:
             await open_accounts(session, cluster.url)

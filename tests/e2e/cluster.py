@@ -5,7 +5,8 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,15 +18,21 @@ BASE_IMAGES: Final = {
     "EWALLET_NATS_IMAGE": "nats:2.15-alpine",
 }
 """By the setting that names another one."""
-COMPOSE: Final = ("docker-compose.yml",)
-SMALL_DISK: Final = (*COMPOSE, "tests/e2e/small-disk.yml")
+FILES: Final = ("docker-compose.yml", "tests/e2e/small-disk.yml")
 
 NATS: Final = ("nats-1", "nats-2", "nats-3")
-SERVICES: Final = (
-    *NATS,
-    *("sentinel-1", "sentinel-2", "writer-1", "writer-2", "reader-1", "reader-2", "postgres"),
-    *("proxy-1", "proxy-2", "entry"),
+SMALL_DISK: Final = "nats-3"
+"""The server whose disk is so small that a test can fill it, and in memory."""
+UPGRADE: Final = (
+    NATS,
+    ("sentinel-1", "sentinel-2", "postgres"),
+    ("reader-1", "reader-2"),
+    ("writer-1", "writer-2"),
+    ("proxy-1", "proxy-2"),
+    ("entry",),
 )
+"""Its steps: which services are replaced by new containers, in which order."""
+SERVICES: Final = tuple(chain.from_iterable(UPGRADE))
 
 NETWORKS: Final = {
     **dict.fromkeys(SERVICES, ("core",)),
@@ -42,30 +49,41 @@ COMMAND_S_MAX: Final = 60.0
 class Cluster:
     """A project of its own name, on a free port, with volumes and networks of its own."""
 
-    def __init__(self, project: str, files: Sequence[str] = COMPOSE) -> None:
+    def __init__(self, project: str) -> None:
         self.project = project
-        self._files = [part for file in files for part in ("--file", file)]
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._ids: dict[str, str] = {}
-        self._holders: list[str] = []
+        self._helper = ""
+        """The id of its container, if there is one."""
 
     def build(self) -> None:
         """Build the images of the working tree."""
         self._compose("build", "--quiet", timeout_s=BUILD_S_MAX)
 
-    def create(self, service: str) -> None:
-        """Create a service's container and volumes, and what those depend on, without starting."""
-        self._compose("create", "--no-build", "--quiet-pull", service)
-
-    def up(self) -> None:
-        """Start what does not run; return when every container is healthy."""
+    def up(self, *services: str) -> None:
+        """Start what does not run, by default of all; return when every container is healthy."""
+        if not self._helper:
+            self._start_helper()
         try:
-            self._compose("up", "--wait", "--no-build", "--quiet-pull", timeout_s=START_S_MAX)
+            self._compose(
+                "up", "--wait", "--no-build", "--quiet-pull", *services, timeout_s=START_S_MAX
+            )
         except AssertionError as failure:
             raise AssertionError(f"{failure}\n{self.logs()}") from failure
+
+    def _start_helper(self) -> None:
+        """Start a container that acts beside the cluster, on its processes and on stored journals.
+
+        It also keeps the disk in memory, which would be empty as soon as nobody used it.
+        """
+        self._compose("create", "--no-build", "--quiet-pull", *NATS)  # the volumes and their owners
+        mounts = [f"--volume={self.project}_{each}:/volumes/{each}:nocopy" for each in NATS]
+        self._helper = self._docker(
+            *("run", "--detach", "--pid=host", "--network=none", "--entrypoint=sleep", *mounts),
+            *(IMAGE, "infinity"),
+        ).strip()
 
     def await_healthy(self) -> None:
         """Return when every container is, also one that is not at present.
@@ -85,7 +103,7 @@ class Cluster:
 
     def is_healthy(self, service: str) -> bool:
         """Whether docker calls it so now."""
-        state = self._docker("inspect", "--format", "{{.State.Health.Status}}", self.id_of(service))
+        state = self._docker("inspect", "--format", "{{.State.Health.Status}}", self._name(service))
         return state.strip() == "healthy"
 
     def await_one_unhealthy(self, service: str) -> None:
@@ -97,18 +115,34 @@ class Cluster:
 
     def down(self, *, forget: bool = False) -> None:
         """Stop and remove the containers and networks, and with `forget` the volumes."""
-        self._ids.clear()
-        if forget and self._holders:
-            self._docker("kill", *self._holders)
+        if forget and self._helper:
+            self._docker("rm", "--force", self._helper)
+            self._helper = ""
         self._compose("down", "--timeout", "20", *(["--volumes"] if forget else []))
 
-    def restart(self, *services: str) -> None:
-        """Stop and start containers, by default all, in whatever order docker takes."""
-        self._compose("restart", "--timeout", "20", *services, timeout_s=START_S_MAX)
+    def restart(self, service: str) -> None:
+        """Stop and start a container."""
+        self._docker("restart", self._name(service))
+
+    def restart_all(self) -> None:
+        """Stop and start all containers, in whatever order docker takes."""
+        self._compose("restart", "--timeout", "20", timeout_s=START_S_MAX)
+
+    def prepare(self) -> None:
+        """Write the configuration of the NATS servers again, as an upgrade does."""
+        self._compose("run", "--rm", "-T", "prepare")
+
+    def replace(self, service: str, **settings: str) -> None:
+        """Put a new container in a service's place, as an upgrade does; it is healthy then."""
+        self._compose(
+            *("up", "--detach", "--no-deps", "--wait", "--force-recreate", service),
+            timeout_s=START_S_MAX,
+            **settings,
+        )
 
     def stop(self, *services: str) -> None:
         """Ask containers to end; they stay away until `start`."""
-        self._compose("stop", "--timeout", "20", *services)
+        self._docker("stop", *map(self._name, services))
 
     # --- splits and pauses ---
 
@@ -120,7 +154,7 @@ class Cluster:
         deadline_s = time.monotonic() + COMMAND_S_MAX
         while True:
             try:
-                self._docker("pause", self.id_of(service))
+                self._docker("pause", self._name(service))
             except AssertionError as refusal:
                 if "unable to freeze" not in str(refusal) or time.monotonic() > deadline_s:
                     raise
@@ -130,39 +164,36 @@ class Cluster:
 
     def unpause(self, service: str) -> None:
         """Let it go on where it stood."""
-        self._docker("unpause", self.id_of(service))
+        self._docker("unpause", self._name(service))
 
     def disconnect(self, service: str) -> None:
         """Split a container from all others; it runs on."""
         for network in NETWORKS[service]:
-            self._docker("network", "disconnect", f"{self.project}_{network}", self.id_of(service))
+            self._docker("network", "disconnect", f"{self.project}_{network}", self._name(service))
 
     def connect(self, service: str) -> None:
         """Join it again, under the same name; its addresses may be others."""
         for network in NETWORKS[service]:
             self._docker(
                 *("network", "connect", "--alias", service),
-                *(f"{self.project}_{network}", self.id_of(service)),
+                *(f"{self.project}_{network}", self._name(service)),
             )
 
     def stop_hard(self, *services: str) -> None:
         """Kill -9 containers that stay away until `start`, as with the machines they run on."""
-        self._compose("kill", "--signal", "KILL", *services)
+        self._docker("kill", "--signal", "KILL", *map(self._name, services))
 
     def start(self, *services: str) -> None:
         """Start containers that were stopped."""
-        self._compose("start", *services)
+        self._docker("start", *map(self._name, services))
 
     def kill_process(self, service: str, signal: int = 9) -> None:
         """Kill -9 the process in a container, which the restart policy then starts again.
 
         Signal 0 does nothing: what is left is what docker costs the clients on the same cores.
         """
-        pid = self._docker("inspect", "--format", "{{.State.Pid}}", self.id_of(service))
-        self._docker(
-            *("run", "--rm", "--pid=host", "--network=none", "--user=0:0"),
-            *("--entrypoint=python", IMAGE, "-c", f"import os; os.kill({pid}, {signal})"),
-        )
+        pid = self._docker("inspect", "--format", "{{.State.Pid}}", self._name(service))
+        self._docker("exec", "--user=0:0", self._helper, "sh", "-c", f"kill -{signal} {pid}")
 
     # --- who is who, and what is inside ---
 
@@ -186,7 +217,7 @@ class Cluster:
         }
         at = f'{{{{(index .NetworkSettings.Networks "{self.project}_core").IPAddress}}}}'
         for service in ("writer-1", "writer-2", "reader-1", "reader-2", "proxy-1", "proxy-2"):
-            if self._docker("inspect", "--format", at, self.id_of(service)).strip() in addresses:
+            if self._docker("inspect", "--format", at, self._name(service)).strip() in addresses:
                 return service
         raise AssertionError(f"nobody is connected as {connection}")
 
@@ -195,36 +226,25 @@ class Cluster:
         for server in NATS:
             ask = ("sh", "-c", f'wget -q -O - "http://127.0.0.1:8222{path}"')
             try:
-                yield json.loads(self._docker("exec", self.id_of(server), *ask))
+                yield json.loads(self._docker("exec", self._name(server), *ask))
             except AssertionError:  # it is away, or not ready to tell
                 continue
 
     def run_in(self, service: str, *command: str) -> str:
         """Run a command in a service's container; give what it prints."""
-        return self._docker("exec", self.id_of(service), *command, timeout_s=START_S_MAX)
+        return self._docker("exec", self._name(service), *command, timeout_s=START_S_MAX)
 
-    def python_on_volume(self, program: str, *volumes: str, is_read_only: bool = False) -> str:
-        """Run a program of ours on volumes, each at /volumes/<its name>; give what it prints."""
-        mode = "ro,nocopy" if is_read_only else "nocopy"
-        mounts = [f"--volume={self.project}_{each}:/volumes/{each}:{mode}" for each in volumes]
-        return self._docker(
-            *("run", "--rm", "--network=none", "--entrypoint=python", *mounts, IMAGE, "-c", program)
-        )
+    def python_on_volumes(self, program: str, *servers: str) -> str:
+        """Run a program of ours on what NATS servers store; give what it prints.
 
-    def keep_mounted(self, volume: str) -> None:
-        """Keep a volume in memory, which its server's restart would empty, until `down`."""
-        self._holders.append(
-            self._docker(
-                *("run", "--detach", "--rm", "--init", "--network=none", "--entrypoint=sleep"),
-                *(f"--volume={self.project}_{volume}:/data:nocopy", IMAGE, "infinity"),
-            ).strip()
-        )
+        Its arguments are the folders, each named as its server.
+        """
+        folders = [f"/volumes/{server}" for server in servers]
+        return self._docker("exec", self._helper, "python", "-c", program, *folders)
 
-    def id_of(self, service: str) -> str:
-        """Its container's id; it must exist. The container of a service stays while it is up."""
-        if service not in self._ids:
-            self._ids[service] = self._compose("ps", "--all", "--quiet", service).strip()
-        return self._ids[service]
+    def _name(self, service: str) -> str:
+        """The name of its container, also of one that took another's place."""
+        return f"{self.project}-{service}-1"
 
     def logs(self, *services: str, lines: int = 30) -> str:
         """The newest lines of every container, or of some."""
@@ -251,7 +271,7 @@ class Cluster:
 
     def restore(self, file: Path) -> None:
         """Make volumes without data into those of a backup; only the NATS servers run then."""
-        self._compose(*("up", "--wait", "--no-build", "--quiet-pull", *NATS), timeout_s=START_S_MAX)
+        self.up(*NATS)
         file.chmod(0o644)  # another user reads it there
         mounted = ("--volume", f"{file}:/backup:ro")
         self._compose(
@@ -263,18 +283,20 @@ class Cluster:
     def _settings(self) -> dict[str, str]:
         return {"EWALLET_PORT": str(self.port), "EWALLET_TAG": TAG, "EWALLET_PARTITIONS": "4"}
 
-    def _compose(self, *arguments: str, timeout_s: float = COMMAND_S_MAX) -> str:
+    def _compose(self, *arguments: str, timeout_s: float = COMMAND_S_MAX, **settings: str) -> str:
+        files = [part for file in FILES for part in ("--file", file)]
         return self._docker(
-            *("compose", *self._files, "--project-name", self.project),
+            *("compose", *files, "--project-name", self.project),
             *arguments,
             timeout_s=timeout_s,
+            **settings,
         )
 
-    def _docker(self, *arguments: str, timeout_s: float = COMMAND_S_MAX) -> str:
+    def _docker(self, *arguments: str, timeout_s: float = COMMAND_S_MAX, **settings: str) -> str:
         done = subprocess.run(
             ["docker", *arguments],
             cwd=REPOSITORY,
-            env=os.environ | self._settings,
+            env=os.environ | self._settings | settings,
             capture_output=True,
             text=True,
             timeout=timeout_s,

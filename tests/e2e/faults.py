@@ -10,7 +10,7 @@ from typing import Any, Final
 import aiohttp
 
 from tests.e2e.audit import check_load, get
-from tests.e2e.cluster import SERVICES, Cluster
+from tests.e2e.cluster import NATS, SERVICES, SMALL_DISK, Cluster
 from tests.e2e.costs import Cost
 from tests.e2e.load import PacedBank, loaded
 
@@ -21,18 +21,19 @@ LEADING: Final = " leading"
 RUN_S_MAX: Final = 300.0
 """Only to end a run that hangs."""
 
-
 _FILL: Final = """
+import sys
 from contextlib import suppress
 from pathlib import Path
-with suppress(OSError), next(Path("/volumes").iterdir()).joinpath("filler").open("wb", 0) as file:
+with suppress(OSError), Path(sys.argv[1], "filler").open("wb", 0) as file:
     while True:
         file.write(bytes(4096))
 """
 
 _MAKE_ROOM: Final = """
+import sys
 from pathlib import Path
-next(Path("/volumes").glob("*/filler")).unlink()
+Path(sys.argv[1], "filler").unlink()
 """
 
 
@@ -68,6 +69,17 @@ class Fault:
         return f"{self.kind} {self.service}"
 
 
+def random_pair(chance: Random) -> tuple[Fault, ...]:
+    """Any two faults, of two services."""
+    services, kinds = chance.sample(SERVICES, 2), list(KINDS)
+    return tuple(Fault(chance.choice(kinds), service) for service in services)
+
+
+def together(faults: Sequence[Fault]) -> str:
+    """As tables name faults that happen at the same time."""
+    return " + ".join(map(str, faults))
+
+
 async def cost_of(
     faults: Sequence[Fault],
     cluster: Cluster,
@@ -91,14 +103,15 @@ async def cost_of(
     return books.cost
 
 
-async def cost_of_rolling_restart(
-    cluster: Cluster, session: aiohttp.ClientSession, books: PacedBank
+async def cost_of_replacing(
+    services: Sequence[str], cluster: Cluster, session: aiohttp.ClientSession, books: PacedBank
 ) -> Cost:
-    """Restart every container, one after the other, as an upgrade does: each when all are well."""
-    async with asyncio.timeout(2 * RUN_S_MAX), loaded(books, session) as load:
-        for service in SERVICES:
-            await asyncio.to_thread(cluster.restart, service)
-            await asyncio.to_thread(cluster.await_healthy)
+    """Take one step of UPGRADE, a service after the other."""
+    async with asyncio.timeout(RUN_S_MAX), loaded(books, session) as load:
+        if NATS[0] in services:
+            await asyncio.to_thread(cluster.prepare)
+        for service in services:
+            await asyncio.to_thread(cluster.replace, service)
         await load.settle()
     await check_load(session, books)
     return books.cost
@@ -107,13 +120,13 @@ async def cost_of_rolling_restart(
 async def cost_of_full_disk(
     cluster: Cluster, session: aiohttp.ClientSession, books: PacedBank
 ) -> Cost:
-    """Fill the disk under nats-3, which then takes no part until it is restarted with room."""
-    victim = "nats-3"
+    """Fill the disk under a NATS server, which takes no part until it is restarted with room."""
+    victim = SMALL_DISK
     async with asyncio.timeout(2 * RUN_S_MAX), loaded(books, session) as load:
-        await asyncio.to_thread(cluster.python_on_volume, _FILL, victim)
+        await asyncio.to_thread(cluster.python_on_volumes, _FILL, victim)
         await asyncio.to_thread(cluster.await_one_unhealthy, victim)
         await load.settle()
-        await asyncio.to_thread(cluster.python_on_volume, _MAKE_ROOM, victim)
+        await asyncio.to_thread(cluster.python_on_volumes, _MAKE_ROOM, victim)
         await load.settle()
         assert not cluster.is_healthy(victim), (
             "room alone would do, and the documents say otherwise"

@@ -9,6 +9,7 @@ from tests.e2e.cluster import NATS, Cluster
 
 _READ: Final = """
 import json
+import sys
 from pathlib import Path
 from broker.store_files import Damage, DamageKind, read_stream, stream_folders
 from contracts.chain import Chained, follow, genesis
@@ -32,12 +33,13 @@ def read(store, party):
 
 print(json.dumps({
     store.name: {journal_stream(party): read(store, party) for party in [*range(4), COORDINATOR]}
-    for store in Path("/volumes").iterdir()
+    for store in map(Path, sys.argv[1:])
 }))
 """
 
 _DAMAGE: Final = """
 import struct
+import sys
 from pathlib import Path
 
 def records(data):
@@ -47,7 +49,7 @@ def records(data):
         at += struct.unpack_from("<I", data, at)[0] & 0x7FFFFFFF
 
 for stream, share, is_cut in (("EVT_0", 0.1, False), ("EVT_1", 0.5, True), ("EVT_2", 0, False)):
-    blocks = Path("/volumes").glob(f"*/jetstream/$G/streams/{stream}/msgs/*.blk")
+    blocks = Path(sys.argv[1]).glob(f"jetstream/$G/streams/{stream}/msgs/*.blk")
     block = max(blocks, key=lambda path: int(path.stem))
     data = bytearray(block.read_bytes())
     places = list(records(data))
@@ -61,9 +63,10 @@ for stream, share, is_cut in (("EVT_0", 0.1, False), ("EVT_1", 0.5, True), ("EVT
 
 _EMPTY: Final = """
 import shutil
+import sys
 from pathlib import Path
-for store in Path("/volumes").iterdir():
-    shutil.rmtree(store / "jetstream")
+
+shutil.rmtree(Path(sys.argv[1]) / "jetstream")
 """
 
 SETTLED_S_MAX: Final = 60.0
@@ -84,7 +87,7 @@ class Copy:
 def copies(cluster: Cluster, *servers: str) -> dict[str, dict[str, Copy]]:
     """By server and stream. With clients at rest the files say all, also while the servers run."""
     found: dict[str, dict[str, dict[str, Any]]] = json.loads(
-        cluster.python_on_volume(_READ, *servers, is_read_only=True)
+        cluster.python_on_volumes(_READ, *servers)
     )
     return {
         server: {
@@ -115,9 +118,9 @@ def assert_all_whole_and_equal(cluster: Cluster) -> None:
 
 def damage(cluster: Cluster, server: str) -> None:
     """Flip a bit in two journals and cut one, in the files of a server that does not run."""
-    cluster.python_on_volume(_DAMAGE, server)
+    cluster.python_on_volumes(_DAMAGE, server)
 
 
 def empty(cluster: Cluster, server: str) -> None:
     """Remove all that a server has stored, as the cure of a damaged one says."""
-    cluster.python_on_volume(_EMPTY, server)
+    cluster.python_on_volumes(_EMPTY, server)

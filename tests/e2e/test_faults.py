@@ -66,7 +66,7 @@ async def test_nothing_is_lost_by_a_restart_of_everything(
     cluster: Cluster, session: aiohttp.ClientSession, books: PacedBank, report: Report
 ) -> None:
     async with asyncio.timeout(2 * STALL_S_MAX), loaded(books, session) as load:
-        await asyncio.to_thread(cluster.restart)
+        await asyncio.to_thread(cluster.restart_all)
         await load.settle()
     report("restart of everything at once", books)
     cluster.await_healthy()

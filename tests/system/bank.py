@@ -71,7 +71,7 @@ async def open_accounts(session: aiohttp.ClientSession, url: str) -> None:
     for account_id in ACCOUNTS:
         account = {"currency": "USD", "overdraft_limit": "20.00"}
         async with session.put(f"{url}/wallet/accounts/{account_id}", json=account) as response:
-            assert response.status == 201
+            assert response.status == 201, await response.text()
 
 
 async def read_model(
