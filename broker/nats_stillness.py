@@ -11,11 +11,15 @@ from typing import Final
 
 from broker.nats_streams import JetStreamApi, stored_message
 from broker.port import BrokerFault
+from contracts.subjects import LEASES_STREAM
 
 _NEW_S: Final = 1.0
 """A new consumer that brings nothing may be on any copy: servers choose one just after a fault."""
 _STILL_S: Final = 3.0
 """The leader is asked when this has passed without another message."""
+_LEASES_STILL_S: Final = 0.6
+"""So of the leases: each writer that follows them stores one every 0.2 s. A server that has just
+started may lack the stream for 5 s, and who does not hear itself meanwhile leads nothing new."""
 _STILL_S_MAX: Final = 24.0
 """Each time that nothing follows it is left alone for twice as long, up to this. So the first
 transfer after a pause, on a stalled copy of a quiet stream, may take longer than its request is
@@ -29,7 +33,8 @@ class Stillness:
     def __init__(self, api: JetStreamApi, stream: str) -> None:
         self._api = api
         self._stream = stream
-        self._pause_s = _NEW_S
+        self._still_s = _LEASES_STILL_S if stream == LEASES_STREAM else _STILL_S
+        self._pause_s = 0.0
         self._since_s = 0.0
         """When it began, or the leader was to be asked, by the loop's clock."""
         self._is_over = asyncio.Event()
@@ -37,11 +42,11 @@ class Stillness:
 
     def begin(self, now_s: float) -> None:
         """There is a new consumer."""
-        self._begin(now_s, _NEW_S)
+        self._begin(now_s, min(_NEW_S, self._still_s))
 
     def end(self, now_s: float) -> None:
         """A message came."""
-        self._begin(now_s, _STILL_S)
+        self._begin(now_s, self._still_s)
 
     def _begin(self, now_s: float, pause_s: float) -> None:
         self._since_s = now_s
@@ -71,7 +76,7 @@ class Stillness:
             if stored_message(answer, f"{self._stream} behind {read}") is not None:
                 return True
         except BrokerFault:
-            self._pause_s = max(self._pause_s, _STILL_S)
+            self._pause_s = max(self._pause_s, self._still_s)
             return False  # nobody knows; it is asked again, and not by all at once
         self._pause_s = min(2 * self._pause_s, _STILL_S_MAX)
         return False

@@ -7,6 +7,7 @@ import pytest
 
 from broker.nats_stillness import Stillness
 from broker.port import NoResponse
+from contracts.subjects import LEASES_STREAM
 
 pytestmark = pytest.mark.virtual_time
 
@@ -54,6 +55,17 @@ async def test_what_a_new_consumers_copy_lacks_is_asked_for_soon(leader: Leader)
     assert [await asked_after_s(stillness) for _ in range(6)] == [1, 2, 4, 8, 16, 24]
     loop.call_later(10, lambda: stillness.begin(loop.time()))
     assert await asked_after_s(stillness) == 11
+
+
+async def test_leases_are_missed_sooner_as_who_follows_them_renews_one(leader: Leader) -> None:
+    loop = asyncio.get_running_loop()
+    stillness = Stillness(leader.api, LEASES_STREAM)
+    for begin in (stillness.begin, stillness.end):
+        begin(loop.time())
+        assert [await asked_after_s(stillness) for _ in range(3)] == [0.6, 1.2, 2.4]
+    leader.answers = False
+    stillness.end(loop.time())
+    assert await asked_after_s(stillness) == 0.6
 
 
 async def test_the_first_message_of_a_new_consumer_gives_it_more_time(leader: Leader) -> None:
