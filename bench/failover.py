@@ -27,7 +27,7 @@ import aiohttp
 
 from bench import accounts, machine
 from bench.choice import PARTITIONS, Choice, choice_of
-from bench.failover_clients import RATE_PER_S, Clients
+from bench.failover_clients import RATES_PER_S, Clients
 from bench.failover_report import Kill, failover_table, noticed
 from bench.leaving import leave_on_signals
 from bench.processes import Running, started
@@ -72,7 +72,7 @@ def run(settings: Settings) -> int:
         accounts.check_sum_is_zero(running.base_url, ids)
     print("\nThe longest wait at a kill, median / worst")
     print(failover_table(kills, VICTIMS))
-    measured = {"rate_per_s": RATE_PER_S, "kills": [asdict(kill) for kill in kills]}
+    measured = {"rates_per_s": RATES_PER_S, "kills": [asdict(kill) for kill in kills]}
     path = write_document("failover", "bench.failover", settings, description, **measured)
     print(f"\nWritten to {path}")
     return 0

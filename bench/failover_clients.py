@@ -16,12 +16,12 @@ import aiohttp
 from bench import accounts
 from bench.choice import Choice
 
-RATE_PER_S: Final = 200
-"""Of each kind."""
 TRANSFER: Final = "transfer"
 READ: Final = "read"
 READ_OF_TOLD: Final = "read of what was told"
-KINDS: Final = (TRANSFER, READ, READ_OF_TOLD)
+RATES_PER_S: Final = {TRANSFER: 200, READ: 50, READ_OF_TOLD: 50}
+"""Of each kind, far below what the machine can do."""
+KINDS: Final = tuple(RATES_PER_S)
 BROKEN: Final = "connection broken"
 RETRY_S: Final = 0.02
 _OUTCOMES: Final = frozenset({200, 201, 422})
@@ -39,7 +39,7 @@ class Waited:
 
 
 class Clients:
-    """Start something of each kind every 1 / RATE_PER_S seconds and ask until it has an outcome.
+    """Start something of each kind at its rate and ask until it has an outcome.
 
     Outcomes that are neither done nor refused by a rule, as a 202, are asked for again.
     """
@@ -59,20 +59,22 @@ class Clients:
             aiohttp.ClientSession(base_url, connector=connector) as session,
             asyncio.TaskGroup() as asking,
         ):
-            for start in (self._pay, self._read, self._read_told):
-                asking.create_task(self._steadily(asking, session, start))
+            starts = {TRANSFER: self._pay, READ: self._read, READ_OF_TOLD: self._read_told}
+            for kind, start in starts.items():
+                asking.create_task(self._steadily(asking, session, start, RATES_PER_S[kind]))
 
     async def _steadily(
         self,
         asking: asyncio.TaskGroup,
         session: aiohttp.ClientSession,
         start: Callable[[aiohttp.ClientSession, int], Coroutine[None, None, None]],
+        rate_per_s: int,
     ) -> None:
         start_s, count = time.monotonic(), 0
         while not self.is_over:
             asking.create_task(start(session, count))
             count += 1
-            await asyncio.sleep(max(0, start_s + count / RATE_PER_S - time.monotonic()))
+            await asyncio.sleep(max(0, start_s + count / rate_per_s - time.monotonic()))
 
     async def _pay(self, session: aiohttp.ClientSession, number: int) -> None:
         crosses = self._chance.random() < 0.5  # as often as not

@@ -2,11 +2,16 @@
 
 A reader that is killed takes with it what it was asked, and nobody tells who asked. So what is not
 answered soon is asked once more, of whoever is there (Dean and Barroso, "The Tail at Scale", 2013).
-A dead reader looks like a slow one from here, and slow ones are not helped by more questions.
-That is why hedges are a small share of the questions, but for a burst that is saved up for a death:
+Readers that are all slow are not helped by more questions. They answer about in the order in which
+they were asked, so only these are asked once more:
+
+    overtaken     one that was asked later was answered, by a reader that is better off
+    the newest    nothing was asked since that could tell
+
+And hedges are a small share of the questions, but for a burst that is saved up for a death:
 
     a question    adds a part of a hedge, 1 / QUESTIONS_PER_HEDGE, until HEDGES_MAX are saved up
-    a hedge       takes a whole one; where there is none, it is left to the repeats after 1.9 s
+    a hedge       takes a whole one; where there is none, it is left to the repeats after 1.6 s
 
 What a question awaits says whether a slow answer is right:
 
@@ -72,14 +77,24 @@ class Hedges:
     def __init__(self) -> None:
         self._saved = HEDGES_MAX * QUESTIONS_PER_HEDGE
         """In parts, of which a question adds one."""
+        self._newest = 0
+        """The question that was asked last."""
+        self._newest_answered = 0
 
-    def note_question(self) -> None:
-        """One is asked."""
+    def note_question(self) -> int:
+        """One is asked. Give its number: one more than that of the one before."""
         self._saved = min(self._saved + 1, HEDGES_MAX * QUESTIONS_PER_HEDGE)
+        self._newest += 1
+        return self._newest
 
-    def take(self) -> bool:
-        """Whether there is one; then it is taken."""
-        if self._saved < QUESTIONS_PER_HEDGE:
+    def note_answer(self, number: int) -> None:
+        """A question is answered."""
+        self._newest_answered = max(self._newest_answered, number)
+
+    def take(self, number: int) -> bool:
+        """Whether a question shall be asked once more now; then a hedge is taken."""
+        is_overtaken = number < self._newest_answered
+        if not (is_overtaken or number == self._newest) or self._saved < QUESTIONS_PER_HEDGE:
             return False
         self._saved -= QUESTIONS_PER_HEDGE
         return True

@@ -1,10 +1,10 @@
 """Questions to the readers of a partition, asked again and again until one answers in time.
 
     0        asked
-    30 ms    asked once more beside it, a hedge, while some are left (`proxy.core.hedging`); and in
-             the same way after 90, 210, 450 and 930 ms, as the hedge may be lost too: a reader that
+    25 ms    asked once more beside it, a hedge, if it may be lost (`proxy.core.hedging`); and in
+             the same way after 75, 175, 375 and 775 ms, as the hedge may be lost too: a reader that
              is paused or cut off is still asked in its turn
-    1.9 s    again in any case, where a reader may think it over for longer; and after 3.8 s
+    1.6 s    again in any case, where a reader may think it over for longer; and after 3.2 s
     the end  of what a reader may think it over for, and the way there and back: asked anew
 
 The first answer counts, whichever reader gives it: the question might have come to that one at
@@ -38,7 +38,7 @@ _GRACE_MS: Final = 1_000
 """A reader answers within the wait it was given; this is for the way there and back."""
 _SLICE_MS: Final = 5_000
 """The longest wait asked for at a time; a reader waits no longer for a sequence either."""
-_SOON_S: Final = 0.03
+_SOON_S: Final = 0.025
 """When a question is asked once more, and then after twice as long each time. A loss must cost less
 than 100 ms, also if a hedge is lost as well, because the broker's server takes a moment to notice a
 death. Nearly all answers come within some milliseconds; where they do not, as under overload,
@@ -98,13 +98,14 @@ class Questions:
 
     async def _first_answer(self, asked: "_Asked", hedges: Hedges) -> Answer:
         """That of the question or of one of its repeats. Raise what the last of them raised."""
-        hedges.note_question()
+        number = hedges.note_question()
         asked.ask()
         pause_s = _SOON_S
         while (answer := await asked.answer_within(pause_s)) is None:
-            if pause_s >= _OVERDUE_S or hedges.take():
+            if pause_s >= _OVERDUE_S or hedges.take(number):
                 asked.ask()
             pause_s *= 2  # readers that are slow are not helped by more questions
+        hedges.note_answer(number)
         return answer
 
     def _now_ms(self) -> int:

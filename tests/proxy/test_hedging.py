@@ -1,4 +1,4 @@
-"""Hedges: saved up by questions, for a burst, and a small share of them in the long run."""
+"""Hedges: for what was overtaken; saved up by questions, for a burst, and a small share of them."""
 
 from itertools import accumulate
 
@@ -20,11 +20,11 @@ from proxy.core.hedging import HEDGES_MAX, QUESTIONS_PER_HEDGE, Awaited, Hedges,
 
 def check(*steps: tuple[int, int, int]) -> None:
     """Steps: so many questions are asked, so many hedges wanted, so many are there."""
-    hedges = Hedges()
+    hedges, newest = Hedges(), 0
     for questions, wanted, there in steps:
         for _ in range(questions):
-            hedges.note_question()
-        assert sum(hedges.take() for _ in range(wanted)) == there
+            newest = hedges.note_question()
+        assert sum(hedges.take(newest) for _ in range(wanted)) == there
 
 
 def test_all_that_a_dead_reader_had_is_asked_once_more() -> None:
@@ -49,13 +49,13 @@ def test_in_no_stretch_are_there_more_hedges_than_a_burst_and_a_share_of_the_que
     steps: list[bool | int],
 ) -> None:
     """A hedge is wanted (True), or so many questions are asked. None is refused without need."""
-    hedges, told = Hedges(), list[tuple[int, int]]()
+    hedges, newest, told = Hedges(), 0, list[tuple[int, int]]()
     for step in steps:
         if step is True:
-            told.append((0, hedges.take()))
+            told.append((0, hedges.take(newest)))
         else:
             for _ in range(step):
-                hedges.note_question()
+                newest = hedges.note_question()
             told.append((step, 0))
     owed = [taken * QUESTIONS_PER_HEDGE - asked for asked, taken in told]
     # The most that any stretch up to each step took above its share, in parts of a hedge.
@@ -65,6 +65,27 @@ def test_in_no_stretch_are_there_more_hedges_than_a_burst_and_a_share_of_the_que
     for before, step, (_, taken) in zip(excess, steps, told, strict=False):
         if step is True and not taken:
             assert max(before, 0) + QUESTIONS_PER_HEDGE > most
+
+
+@pytest.mark.parametrize(
+    ("answered", "hedged"),
+    [
+        ([], [5]),
+        ([1, 2], [5]),
+        ([3], [1, 2, 5]),
+        ([4, 2], [1, 3, 5]),
+        ([5], [1, 2, 3, 4]),
+    ],
+)
+def test_who_was_overtaken_is_asked_once_more_and_who_has_nobody_behind(
+    answered: list[int], hedged: list[int]
+) -> None:
+    """Of five, by which of them are answered."""
+    hedges = Hedges()
+    numbers = [hedges.note_question() for _ in range(5)]
+    for number in answered:
+        hedges.note_answer(number)
+    assert [each for each in numbers if each not in answered and hedges.take(each)] == hedged
 
 
 @pytest.mark.parametrize(
