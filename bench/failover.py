@@ -4,8 +4,10 @@ One wallet of two writers, two readers and two proxies on loopback. Transfers an
 steady rate, far below what the machine can do, whatever became of those before. Every few seconds
 one process is killed with SIGKILL, or none, to compare with; its supervisor starts another, and
 both writers lead as many partitions again before the next kill, so that no hand-over counts for
-that. As readers answer within milliseconds, most die without a question; so one more is stopped
-STOPPED_S before it is killed, and takes with it what it was asked meanwhile.
+that. One reader is not supervised: it is started again when what is counted is over, as on another
+machine, so that its start takes nothing of the cores that others need. As readers answer within
+milliseconds, most die without a question; so once more that one is stopped STOPPED_S before it is
+killed, and takes with it what it was asked meanwhile.
 
 The figure is the longest time that any client waited for an outcome, repeats with the same id
 included, among what was under way at the kill or started within AFTER_S of it.
@@ -18,8 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,7 +29,7 @@ import aiohttp
 from bench import accounts, machine
 from bench.choice import PARTITIONS, Choice, choice_of
 from bench.failover_clients import RATES_PER_S, Clients
-from bench.failover_report import Kill, failover_table, noticed
+from bench.failover_report import AFTER_S, Kill, failover_table, noticed
 from bench.leaving import leave_on_signals
 from bench.processes import Running, started
 from bench.results import write_document
@@ -43,8 +44,12 @@ EVEN = [PARTITIONS // 2, PARTITIONS // 2 + 1]
 EVEN_S_MAX = 60.0
 """Only to end a run that hangs."""
 NOTHING = "nothing"
+READER = "reader"
 ASKED_READER = "reader with questions"
-VICTIMS = (NOTHING, "writer", "reader", ASKED_READER, "proxy")
+SUPERVISED_READER = "reader, started again at once"
+ROLES = {"writer": "writer", SUPERVISED_READER: "reader", "proxy": "proxy"}
+"""Of those that are supervised."""
+VICTIMS = (NOTHING, "writer", READER, ASKED_READER, SUPERVISED_READER, "proxy")
 STOPPED_S = 0.02
 
 
@@ -65,10 +70,11 @@ def run(settings: Settings) -> int:
     with (
         tempfile.TemporaryDirectory(prefix="bench-", dir=settings.folder) as name,
         wallet(Path(name), PARTITIONS, EWALLET_WRITERS="2", EWALLET_PROXIES="2") as running,
-        _second_reader(Path(name)),
+        ExitStack() as stack,
     ):
+        reader = SecondReader(Path(name), stack)
         accounts.open_accounts(running.base_url, ids)
-        kills = asyncio.run(_load_and_kill(running, choice_of("uniform", ids), settings))
+        kills = asyncio.run(_load_and_kill(running, reader, choice_of("uniform", ids), settings))
         accounts.check_sum_is_zero(running.base_url, ids)
     print("\nThe longest wait at a kill, median / worst")
     print(failover_table(kills, VICTIMS))
@@ -78,25 +84,40 @@ def run(settings: Settings) -> int:
     return 0
 
 
-@contextmanager
-def _second_reader(folder: Path) -> Iterator[None]:
+class SecondReader:
     """A reader beside the supervised one, with a store of its own, as on another machine."""
-    nats_url, monitor_url = read_urls(
-        (folder / "data" / "nats-server.conf").read_text(), Role.READER
-    )
-    environment = {
-        "EWALLET_NATS_URL": nats_url,
-        "EWALLET_NATS_MONITOR_URL": monitor_url,
-        "EWALLET_PARTITIONS": str(PARTITIONS),
-        "EWALLET_DATA_DIR": str(folder / "second-reader"),
-    }
-    command = [sys.executable, "-m", "reader"]
-    log = folder / "second-reader.log"
-    with started(command, log=log, ready=r"(?m)^ready\b", environment=environment):
-        yield
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        """Start it; it is stopped with the stack."""
+        nats_url, monitor_url = read_urls(
+            (folder / "data" / "nats-server.conf").read_text(), Role.READER
+        )
+        self._stack = stack
+        self._folder = folder
+        self._environment = {
+            "EWALLET_NATS_URL": nats_url,
+            "EWALLET_NATS_MONITOR_URL": monitor_url,
+            "EWALLET_PARTITIONS": str(PARTITIONS),
+            "EWALLET_DATA_DIR": str(folder / "second-reader"),
+        }
+        self.pid = self.start()
+
+    def start(self) -> int:
+        """Start it, also once more; its pid."""
+        self.pid = self._stack.enter_context(
+            started(
+                [sys.executable, "-m", "reader"],
+                log=self._folder / "second-reader.log",
+                ready=r"(?m)^ready\b",
+                environment=self._environment,
+            )
+        )
+        return self.pid
 
 
-async def _load_and_kill(running: Running, choice: Choice, settings: Settings) -> list[Kill]:
+async def _load_and_kill(
+    running: Running, reader: SecondReader, choice: Choice, settings: Settings
+) -> list[Kill]:
     clients = Clients(choice)
     asking = asyncio.create_task(clients.run(running.base_url))
     await asyncio.sleep(settings.warmup_seconds)
@@ -105,8 +126,11 @@ async def _load_and_kill(running: Running, choice: Choice, settings: Settings) -
         print(f"round {number + 1} of {settings.rounds}", flush=True)
         for victim in VICTIMS:
             died.append((victim, time.monotonic()))
-            if victim != NOTHING:
-                await _kill(victim, number, running.root_pids[0])
+            if victim in (READER, ASKED_READER):
+                await _kill_for_a_while(reader, is_asked=victim == ASKED_READER)
+            elif victim != NOTHING:
+                pids = pids_of(ROLES[victim], running.root_pids[0])
+                os.kill(pids[number % len(pids)], signal.SIGKILL)
             await asyncio.sleep(settings.seconds)
             await _even(running.base_url)
     clients.is_over = True
@@ -114,13 +138,13 @@ async def _load_and_kill(running: Running, choice: Choice, settings: Settings) -
     return [noticed(clients.waited, victim, died_s) for victim, died_s in died]
 
 
-async def _kill(victim: str, number: int, root: int) -> None:
-    pids = pids_of(victim.split(maxsplit=1)[0], root)
-    pid = pids[number % len(pids)]
-    if victim == ASKED_READER:
-        os.kill(pid, signal.SIGSTOP)
+async def _kill_for_a_while(reader: SecondReader, *, is_asked: bool) -> None:
+    if is_asked:
+        os.kill(reader.pid, signal.SIGSTOP)
         await asyncio.sleep(STOPPED_S)
-    os.kill(pid, signal.SIGKILL)
+    os.kill(reader.pid, signal.SIGKILL)
+    await asyncio.sleep(AFTER_S)
+    await asyncio.to_thread(reader.start)
 
 
 async def _even(base_url: str) -> None:
