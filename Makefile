@@ -14,9 +14,6 @@ export PYTHONDONTWRITEBYTECODE =
 # Tests that start no server need no disk where memory has a gigabyte for their files.
 IN_MEMORY = $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 1000000 { print "TMPDIR=/dev/shm" }')
 
-# Tests that start servers wait for a fifth of their time: more of them at once leave no core idle.
-TWICE_THE_CORES = $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
-
 .PHONY: up test unit browser screenshots e2e chaos lint format sim bench requirements wheels clean
 
 PIP     = $(BIN)/pip --disable-pip-version-check --quiet install
@@ -37,7 +34,7 @@ up: $(RUN)              ## install and run the whole wallet on this machine, unt
 
 test: $(DEV) lint     ## everything that needs neither Docker nor a browser; CI runs `make browser e2e` too
 	$(BIN)/pytest -m simulation --numprocesses auto --maxschedchunk 1
-	$(BIN)/pytest -m "not simulation and not e2e and not browser" --ignore tests/browser --numprocesses $(TWICE_THE_CORES) --maxschedchunk 1 --durations 10
+	$(BIN)/pytest -m "not simulation and not e2e and not browser" --ignore tests/browser --numprocesses auto --maxschedchunk 1 --durations 10
 
 unit: $(DEV)          ## the inner loop: no server is started
 	$(IN_MEMORY) $(BIN)/pytest -m "not server and not faults and not simulation and not e2e and not browser" --ignore tests/browser -q --numprocesses auto

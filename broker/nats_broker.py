@@ -288,7 +288,7 @@ class NatsBroker(NatsMessages):
         await self._client.close()
 
     async def _flush(self) -> None:
-        """Return when all is sent, or the connection lost: nats-py would wait on for 10 s."""
+        """Return when all is sent or can't be, as after a loss: nats-py would wait 10 s then."""
         waits = [asyncio.create_task(wait) for wait in (self._client.flush(), self._lost.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

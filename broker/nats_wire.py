@@ -35,7 +35,7 @@ class Wire(TcpTransport):
     async def drain(self) -> None:
         """Wait until there is room for more."""
         if self._io_writer is not None:
-            with suppress(ConnectionError):
+            with suppress(OSError):  # as a ConnectionError, a timeout, or no route
                 await self._io_writer.drain()
 
 

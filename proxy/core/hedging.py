@@ -11,13 +11,14 @@ they were asked, so only these are asked once more:
 And hedges are a small share of the questions, but for a burst that is saved up for a death:
 
     a question    adds a part of a hedge, 1 / QUESTIONS_PER_HEDGE, until HEDGES_MAX are saved up
-    a hedge       takes a whole one; where there is none, it is left to the repeats after 1.6 s
+    a hedge       takes a whole one; where there is none, it is left to the repeats after 0.8 s
 
 What a question awaits says whether a slow answer is right:
 
     nothing       answered at once, or the reader is slow or dead
     a sequence    told to the client by some reader, so others are there within milliseconds: hedged
                   in vain only for a sequence that was made up
+    the past      read from a store, which may be slow
     an outcome    mostly there already, and then like the first; else the client wants to wait. If a
                   reader dies later, a hedge is of little use: half of the time it is at that reader
                   too, as the first question is. Such a loss is left to the repeats
@@ -54,6 +55,8 @@ class Awaited(Enum):
     NOTHING = auto()
     SEQUENCE = auto()
     """That it has read so far."""
+    PAST = auto()
+    """What was, which a reader has in its store and not in memory."""
     OUTCOME = auto()
     """That of a transfer."""
 
@@ -65,8 +68,8 @@ def awaited(query: Query) -> Awaited:
             return Awaited.NOTHING
         case TransferQuery() if query.wait_ms:
             return Awaited.OUTCOME
-        case AccountQuery() if query.at_sequence:
-            return Awaited.SEQUENCE
+        case AccountQuery() if query.at_sequence is not None or query.at_ms is not None:
+            return Awaited.PAST
         case AccountQuery() | EntriesQuery() | TransferQuery() | ChangesQuery():
             return Awaited.SEQUENCE if query.min_sequence else Awaited.NOTHING
 

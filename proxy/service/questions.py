@@ -2,9 +2,9 @@
 
     0        asked
     25 ms    asked once more beside it, a hedge, if it may be lost (`proxy.core.hedging`); and in
-             the same way after 75, 175, 375 and 775 ms, as the hedge may be lost too: a reader that
-             is paused or cut off is still asked in its turn
-    1.6 s    again in any case, where a reader may think it over for longer; and after 3.2 s
+             the same way after 75, 175 and 375 ms, as the hedge may be lost too: a reader that is
+             paused or cut off is still asked in its turn
+    0.8 s    again in any case; where a reader may think it over for longer, after 1.6 and 3.2 s too
     the end  of what a reader may think it over for, and the way there and back: asked anew
 
 The first answer counts, whichever reader gives it: the question might have come to that one at
@@ -43,7 +43,7 @@ _SOON_S: Final = 0.025
 than 100 ms, also if a hedge is lost as well, because the broker's server takes a moment to notice a
 death. Nearly all answers come within some milliseconds; where they do not, as under overload,
 hedges get few, so this need not follow what readers take."""
-_OVERDUE_S: Final = 0.8
+_OVERDUE_S: Final = 0.4
 """Who waited for so long since it asked the last time asks again without a hedge."""
 _ASKED_AGAIN_S: Final = 0.1
 _READER_ABSENCE_MS: Final = 5_000
@@ -149,6 +149,7 @@ def _thinking_ms(query: Query) -> int:
     """How long a reader may take over a query, because the query says to wait for something."""
     if isinstance(query, TransferQuery) and query.wait_ms:
         return query.wait_ms
+    # The past may be told from a sequence on that is still to be read.
     return 0 if awaited(query) is Awaited.NOTHING else _SLICE_MS
 
 

@@ -92,8 +92,8 @@ def test_who_was_overtaken_is_asked_once_more_and_who_has_nobody_behind(
     ("query", "expected"),
     [
         (AccountQuery("a"), Awaited.NOTHING),
-        (AccountQuery("a", at_ms=1), Awaited.NOTHING),
-        (AccountQuery("a", at_sequence=1), Awaited.SEQUENCE),
+        (AccountQuery("a", at_ms=1), Awaited.PAST),
+        (AccountQuery("a", at_sequence=1), Awaited.PAST),
         (AccountQuery("a", min_sequence=1), Awaited.SEQUENCE),
         (EntriesQuery("a", limit=1), Awaited.NOTHING),
         (EntriesQuery("a", limit=1, min_sequence=1), Awaited.SEQUENCE),

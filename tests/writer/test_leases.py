@@ -203,6 +203,20 @@ def test_one_renewal_of_its_own_that_is_lost_delays_a_judgement_by_less_than_two
     assert "a" not in leases.living
 
 
+@given(st.lists(st.integers(1, 1_000)))
+@example(20 * [550])
+@example(10 * [550, 200])
+def test_who_always_hears_itself_late_takes_a_dead_writers_place_nevertheless(
+    intervals: list[int],
+) -> None:
+    """The other writer died at 0; nothing is asked of what is heard but that it goes on."""
+    leases = Leases("b")
+    own = [*accumulate([*intervals, *(8 * [550, 200])], initial=0)]
+    listen(leases, heard("b", own) + heard("a", [0]), own[-1])
+    leases.expire(own[-1])
+    assert "a" not in leases.living
+
+
 intervals = st.lists(st.integers(LEASE_RENEWED_MS, LEASE_RENEWED_MS + 30), min_size=30, max_size=30)
 REGULAR = 30 * [LEASE_RENEWED_MS]
 

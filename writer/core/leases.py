@@ -11,7 +11,7 @@ That nothing is heard of others says something only while this writer's own rene
     of its own           others' leases
     heard in time        end when they end
     one is late or lost  end as much later; nobody's is judged before the next one is heard
-    more, or all         begin anew with the next one that is heard
+    more, or all         begin anew with the next one that is heard, a few times at most
 """
 
 from collections import Counter
@@ -30,6 +30,9 @@ then: its last renewal is older by one interval at most, and LEASE_MS is three a
 _LONG_DEAF_MS: Final = LEASE_MS - LEASE_RENEWED_MS
 """By now such a lease may have ended; and it is no chance any more: two renewals are missing. So
 it is while servers choose a leader for the bucket, and others may be heard much later then."""
+_BEGUN_ANEW_MAX: Final = 3
+"""How often a lease begins anew before its writer is heard. Who always hears itself late, as on a
+machine that is too slow, would wait for ever for one that is dead."""
 
 NOBODY: Final = ""
 """The leader in a record that an operator deleted."""
@@ -46,6 +49,8 @@ class _Lease(Struct):
     leads: frozenset[int]
     """With those that it hands over, until another is named."""
     ends_at_ms: int
+    begun_anew: int = 0
+    """How often, since the writer was heard."""
 
 
 class _Leader(Struct, frozen=True):
@@ -95,7 +100,9 @@ class Leases:
         since_ms = self._heard_itself_ms
         if since_ms is None or now_ms - since_ms > _LONG_DEAF_MS:
             for lease in self._leases.values():
-                lease.ready, lease.ends_at_ms = frozenset(), now_ms + LEASE_MS
+                if lease.begun_anew < _BEGUN_ANEW_MAX:
+                    lease.ready, lease.ends_at_ms = frozenset(), now_ms + LEASE_MS
+                    lease.begun_anew += 1
         elif now_ms - since_ms > _DEAF_MS:
             late_ms = now_ms - since_ms - LEASE_RENEWED_MS
             for lease in self._leases.values():

@@ -9,6 +9,7 @@ a bit, a byte or a block more, less or changed breaks the seal, and another vers
 """
 
 import sys
+import traceback
 from collections.abc import Generator, Iterator
 from hashlib import blake2b
 from typing import Final, Generic, TypeVar
@@ -115,8 +116,8 @@ def _sealed(first: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
 class Thawing(Generic[R]):
     """Makes a fresh machine of a snapshot's blocks while they come.
 
-    Whatever goes wrong on the way may be due to damage, so it is told at the end, when the seal is
-    known; the machine is of no use before.
+    What no whole snapshot of this version may hold is told at once. Whatever else goes wrong may be
+    due to damage, so it is told at the end, when the seal is known; before, nothing may be used.
     """
 
     def __init__(self, machine: Machine[R], party: int) -> None:
@@ -126,17 +127,20 @@ class Thawing(Generic[R]):
         self._count = 0
         self._head: Head | None = None
         """Once all is thawed."""
-        self._failure: Exception | None = None
-        """The first; nothing is thawed after it."""
+        self._bug = ""
+        """What went wrong, unless it is damage; nothing is thawed after it. Told in words: the
+        exception itself would keep what was thawed in memory, for a cycle of references."""
 
     def add(self, block: bytes) -> None:
-        """Take the next block."""
+        """Take the next block. Raise Damaged."""
         self._seal.add(block)
-        if self._failure is None:
+        if not self._bug:
             try:
                 self._take(block)
-            except Exception as failure:  # noqa: BLE001  # told at the end, or that it is damaged
-                self._failure = failure
+            except Damaged:
+                raise
+            except Exception:  # noqa: BLE001  # told at the end, or that it is damaged
+                self._bug = traceback.format_exc()
             self._count += 1
 
     def _take(self, block: bytes) -> None:
@@ -152,9 +156,9 @@ class Thawing(Generic[R]):
     def end(self) -> Head:
         """All blocks came: what they are of. Raise Damaged."""
         self._seal.check()
-        if self._failure is not None:
-            raise self._failure
-        assert self._head is not None, "no seal can be read as a block of anything"
+        assert not self._bug, self._bug
+        if self._head is None:
+            raise Damaged(f"block {self._count} is missing")
         return self._head
 
 
