@@ -44,6 +44,10 @@ NETWORKS: Final = {
 BUILD_S_MAX: Final = 900.0
 START_S_MAX: Final = 240.0
 COMMAND_S_MAX: Final = 60.0
+ENTRY_S: Final = 4.0
+"""By then the entry sends requests again to a proxy that docker has just called healthy. It keeps
+an old address for 5 s after the name had it last (`hold obsolete`), of which docker's first check
+takes 3; then it looks the new one up (0.5 s) and checks it (1 s). Nobody outside can ask it."""
 
 
 class Cluster:
@@ -76,13 +80,18 @@ class Cluster:
     def _start_helper(self) -> None:
         """Start a container that acts beside the cluster, on its processes and on stored journals.
 
-        It also keeps the disk in memory, which would be empty as soon as nobody used it.
+        It also keeps the disk in memory, which would be empty as soon as nobody used it. If nobody
+        removes it, because the run was killed, it ends and is gone after a day.
         """
         self._compose("create", "--no-build", "--quiet-pull", *NATS)  # the volumes and their owners
-        mounts = [f"--volume={self.project}_{each}:/volumes/{each}:nocopy" for each in NATS]
+        mounts = [
+            f"--volume={self.project}_{each}:/{folder}/{each}:{options}"
+            for each in NATS
+            for folder, options in (("volumes", "nocopy"), ("journals", "ro,nocopy"))
+        ]
         self._helper = self._docker(
-            *("run", "--detach", "--pid=host", "--network=none", "--entrypoint=sleep", *mounts),
-            *(IMAGE, "infinity"),
+            *("run", "--rm", "--detach", "--pid=host", "--network=none", "--entrypoint=sleep"),
+            *(*mounts, IMAGE, "1d"),
         ).strip()
 
     def await_healthy(self) -> None:
@@ -133,12 +142,17 @@ class Cluster:
         self._compose("run", "--rm", "-T", "prepare")
 
     def replace(self, service: str, **settings: str) -> None:
-        """Put a new container in a service's place, as an upgrade does; it is healthy then."""
+        """Put a new container in a service's place, as an upgrade does.
+
+        It is healthy then, and if it is a proxy, the other one may be stopped.
+        """
         self._compose(
             *("up", "--detach", "--no-deps", "--wait", "--force-recreate", service),
             timeout_s=START_S_MAX,
             **settings,
         )
+        if service.startswith("proxy-"):
+            time.sleep(ENTRY_S)
 
     def stop(self, *services: str) -> None:
         """Ask containers to end; they stay away until `start`."""
@@ -235,11 +249,17 @@ class Cluster:
         return self._docker("exec", self._name(service), *command, timeout_s=START_S_MAX)
 
     def python_on_volumes(self, program: str, *servers: str) -> str:
-        """Run a program of ours on what NATS servers store; give what it prints.
+        """Run a program of ours that changes what NATS servers store; give what it prints.
 
         Its arguments are the folders, each named as its server.
         """
-        folders = [f"/volumes/{server}" for server in servers]
+        return self._python_on([f"/volumes/{server}" for server in servers], program)
+
+    def python_on_journals(self, program: str, *servers: str) -> str:
+        """Run one that only reads: it could not change anything."""
+        return self._python_on([f"/journals/{server}" for server in servers], program)
+
+    def _python_on(self, folders: list[str], program: str) -> str:
         return self._docker("exec", self._helper, "python", "-c", program, *folders)
 
     def _name(self, service: str) -> str:

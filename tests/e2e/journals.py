@@ -87,7 +87,7 @@ class Copy:
 def copies(cluster: Cluster, *servers: str) -> dict[str, dict[str, Copy]]:
     """By server and stream. With clients at rest the files say all, also while the servers run."""
     found: dict[str, dict[str, dict[str, Any]]] = json.loads(
-        cluster.python_on_volumes(_READ, *servers)
+        cluster.python_on_journals(_READ, *servers)
     )
     return {
         server: {

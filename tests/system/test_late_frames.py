@@ -4,12 +4,14 @@ import asyncio
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Any, Final
 
 import aiohttp
 import pytest
 
 from broker.nats_broker import NatsBroker
+from broker.port import AppendRefused
 from contracts.commands import Transfer
 from contracts.events import TransferCompleted
 from contracts.frames import EVENT_FRAME, CommandFrame
@@ -49,11 +51,19 @@ def in_flight(machine: Machine[Partition], *transaction_ids: str) -> list[bytes]
 async def append_late(broker: NatsBroker, frames: list[bytes]) -> None:
     """Store them, as when the number that their writer expects happens to match again."""
     for frame in frames:
-        last = (await broker.stream_state(STREAM)).last_sequence
-        stored = await broker.append(journal_subject(0), frame, expected_last_sequence=last)
-        message = await broker.stored_message(STREAM, await stored)
+        message = await broker.stored_message(STREAM, await append_at_the_end(broker, frame))
         assert message is not None
         assert message.data == frame
+
+
+async def append_at_the_end(broker: NatsBroker, frame: bytes) -> int:
+    """Store it behind whatever is there: a writer that was just started may open an epoch."""
+    async with asyncio.timeout(WAIT_S_MAX):
+        while True:
+            last = (await broker.stream_state(STREAM)).last_sequence
+            with suppress(AppendRefused):
+                subject = journal_subject(0)
+                return await (await broker.append(subject, frame, expected_last_sequence=last))
 
 
 async def replayed(broker: NatsBroker) -> Machine[Partition]:
@@ -118,6 +128,7 @@ class Client:
                 dropped: int = sum(each["unchained_frames"] for each in partition["readers"])
                 if dropped >= frames:
                     return dropped
+                await asyncio.sleep(0.05)
 
     async def _get(self, path: str) -> dict[str, Any]:
         async with self._session.get(f"{self.url}{path}") as response:

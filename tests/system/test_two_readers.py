@@ -86,7 +86,10 @@ async def test_what_a_killed_reader_was_asked_the_other_one_answers(
         questions = Questions(broker)
         stack.kill("reader", signal.SIGSTOP)  # it answers nothing that it is asked from now on
         asked = [asyncio.create_task(questions.ask(0, query)) for query in MANY_QUESTIONS]
-        await broker.slot_map()  # so the server has handed out what was asked before
+        # Questions are sent by tasks that begin while the first of these is under way. The second
+        # one goes out behind them: with its answer the server has handed out all of them.
+        await broker.slot_map()
+        await broker.slot_map()
         stack.kill("reader")
         async with asyncio.timeout(STALL_S_MAX):
             answers = await asyncio.gather(*asked)
