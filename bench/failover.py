@@ -51,6 +51,8 @@ ROLES = {"writer": "writer", SUPERVISED_READER: "reader", "proxy": "proxy"}
 """Of those that are supervised."""
 VICTIMS = (NOTHING, "writer", READER, ASKED_READER, SUPERVISED_READER, "proxy")
 STOPPED_S = 0.02
+ANSWERED_S = 1.0
+"""What was asked within AFTER_S has its answer by then, unless something is wrong."""
 
 
 def main() -> int:
@@ -100,10 +102,11 @@ class SecondReader:
             "EWALLET_PARTITIONS": str(PARTITIONS),
             "EWALLET_DATA_DIR": str(folder / "second-reader"),
         }
-        self.pid = self.start()
+        self.pid = 0
+        self.start()
 
-    def start(self) -> int:
-        """Start it, also once more; its pid."""
+    def start(self) -> None:
+        """Start it, also once more."""
         self.pid = self._stack.enter_context(
             started(
                 [sys.executable, "-m", "reader"],
@@ -112,7 +115,6 @@ class SecondReader:
                 environment=self._environment,
             )
         )
-        return self.pid
 
 
 async def _load_and_kill(
@@ -143,7 +145,7 @@ async def _kill_for_a_while(reader: SecondReader, *, is_asked: bool) -> None:
         os.kill(reader.pid, signal.SIGSTOP)
         await asyncio.sleep(STOPPED_S)
     os.kill(reader.pid, signal.SIGKILL)
-    await asyncio.sleep(AFTER_S)
+    await asyncio.sleep(AFTER_S + ANSWERED_S)
     await asyncio.to_thread(reader.start)
 
 

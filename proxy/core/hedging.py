@@ -50,7 +50,7 @@ takes 0.1 ms for each, they cost 26 ms once."""
 
 
 class Awaited(Enum):
-    """What a reader may wait for before it answers."""
+    """What a reader may wait for, or must look up, before it answers."""
 
     NOTHING = auto()
     SEQUENCE = auto()

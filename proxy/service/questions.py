@@ -21,6 +21,7 @@ from msgspec import structs
 
 from broker.port import Broker, NoResponse
 from contracts.queries import (
+    AccountQuery,
     Answer,
     Missing,
     NotFound,
@@ -39,12 +40,12 @@ _GRACE_MS: Final = 1_000
 _SLICE_MS: Final = 5_000
 """The longest wait asked for at a time; a reader waits no longer for a sequence either."""
 _SOON_S: Final = 0.025
-"""When a question is asked once more, and then after twice as long each time. A loss must cost less
-than 100 ms, also if a hedge is lost as well, because the broker's server takes a moment to notice a
+"""When a question may be asked once more, and then after twice as long each time. A loss must cost
+less than 100 ms, mostly also if a hedge is lost, as the broker's server takes a moment to notice a
 death. Nearly all answers come within some milliseconds; where they do not, as under overload,
 hedges get few, so this need not follow what readers take."""
 _OVERDUE_S: Final = 0.4
-"""Who waited for so long since it asked the last time asks again without a hedge."""
+"""After a pause of so long it is asked again in any case: a repeat, which takes no hedge."""
 _ASKED_AGAIN_S: Final = 0.1
 _READER_ABSENCE_MS: Final = 5_000
 """How long there may be no reader at all, as while one is started again, or while the broker's
@@ -97,7 +98,7 @@ class Questions:
             await asked.leave()
 
     async def _first_answer(self, asked: "_Asked", hedges: Hedges) -> Answer:
-        """That of the question or of one of its repeats. Raise what the last of them raised."""
+        """That of the question, a hedge or a repeat. Raise what the last of them raised."""
         number = hedges.note_question()
         asked.ask()
         pause_s = _SOON_S
@@ -147,10 +148,13 @@ class _Asked:
 
 def _thinking_ms(query: Query) -> int:
     """How long a reader may take over a query, because the query says to wait for something."""
-    if isinstance(query, TransferQuery) and query.wait_ms:
-        return query.wait_ms
-    # The past may be told from a sequence on that is still to be read.
-    return 0 if awaited(query) is Awaited.NOTHING else _SLICE_MS
+    match query:
+        case TransferQuery() if query.wait_ms:
+            return query.wait_ms
+        case AccountQuery(at_sequence=None, min_sequence=0):
+            return 0
+        case _:
+            return 0 if awaited(query) is Awaited.NOTHING else _SLICE_MS
 
 
 def _may_yet_come(answer: Answer) -> bool:

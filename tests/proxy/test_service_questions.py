@@ -148,6 +148,30 @@ async def test_what_a_dead_reader_was_asked_another_one_answers_within_100_ms(
     assert elapsed_s < STALL_S_MAX
 
 
+@pytest.mark.parametrize(
+    ("query", "waited_s"),
+    [
+        (AccountQuery("a"), 1),
+        (AccountQuery("a", at_ms=1), 1),
+        (AccountQuery("a", at_ms=1, min_sequence=2), 6),
+        (AccountQuery("a", at_sequence=2), 6),
+        (TransferQuery("a", "t1"), 1),
+        (TransferQuery("a", "t1", wait_ms=500), 1.5),
+    ],
+    ids=repr,
+)
+async def test_only_what_a_question_says_to_wait_for_is_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch, query: Query, waited_s: float
+) -> None:
+    monkeypatch.setattr("proxy.service.questions._READER_ABSENCE_MS", 0)
+    loop = asyncio.get_running_loop()
+    async with world.gateway() as gateway, asked_reader(world, never):
+        begun_s = loop.time()
+        with pytest.raises(NoAnswer):
+            await gateway.ask_partition(0, query)
+    assert loop.time() - begun_s == pytest.approx(waited_s, abs=0.01)
+
+
 async def test_a_hedge_that_is_lost_too_is_followed_by_another(world: World) -> None:
     async with (
         world.gateway() as gateway,
