@@ -13,7 +13,8 @@ from broker.store_blocks import Record
 from broker.store_files import read_stream, stream_folders
 from contracts.chain import Chained, follow, genesis
 from contracts.coordination import Step
-from contracts.events import Event, StepTaken, TransferFinished, TransferStarted
+from contracts.events import EpochOpened, Event, StepTaken, TransferFinished, TransferStarted
+from contracts.parties import party_title
 from contracts.subjects import journal_stream, journal_subject
 
 BUCKET_S = 0.1
@@ -157,7 +158,7 @@ def unfinished(data: Path, died_ns: int) -> Unfinished:
     under_way = UnderWay()
     finished_ns: dict[Name, int] = {}
     for partition in range(PARTITIONS):
-        for at_ns, event in _journal(data, partition):
+        for at_ns, event in journal_events(data, partition):
             if at_ns <= died_ns:
                 under_way.note(event)
             elif isinstance(event, TransferFinished):
@@ -173,13 +174,24 @@ def unfinished(data: Path, died_ns: int) -> Unfinished:
     )
 
 
-def _journal(data: Path, partition: int) -> Iterable[tuple[int, Event]]:
+def takeover_s(journal: Iterable[tuple[int, Event]], died_ns: int) -> float:
+    """When somebody led a party again after its leader's death at `died_ns`, Unix ns.
+
+    By what `journal_events` gives, in seconds from the death: the next epoch was opened then.
+    """
+    for at_ns, event in journal:
+        if at_ns > died_ns and isinstance(event, EpochOpened):
+            return round((at_ns - died_ns) / 1e9, 3)
+    raise BenchError("nobody took over what a dead process led")
+
+
+def journal_events(data: Path, party: int) -> Iterable[tuple[int, Event]]:
     """The events of a journal, each with the moment at which its frame was stored, Unix ns."""
-    (folder,) = stream_folders(data / "nats", journal_stream(partition))
-    tip = genesis(partition)
-    for record in read_stream(folder, journal_stream(partition), journal_subject(partition)):
+    (folder,) = stream_folders(data / "nats", journal_stream(party))
+    tip = genesis(party)
+    for record in read_stream(folder, journal_stream(party), journal_subject(party)):
         if not isinstance(record, Record):
-            raise BenchError(f"the journal of partition {partition} is damaged: {record}")
+            raise BenchError(f"the journal of {party_title(party)} is damaged: {record}")
         link = follow(tip, record.payload)
         if isinstance(link, Chained):
             tip = link.tip

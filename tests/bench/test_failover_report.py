@@ -22,10 +22,10 @@ def test_the_longest_of_each_kind_counts_of_what_was_under_way_or_came_soon() ->
         Waited(READ_OF_TOLD, DIED_S + 1, DIED_S + 1.05, (BROKEN, "503")),
         Waited(READ_OF_TOLD, DIED_S + AFTER_S, DIED_S + AFTER_S + 9),  # long after
     ]
-    kill = noticed(waited, "reader", DIED_S)
-    assert kill == Kill(
-        "reader", {TRANSFER: 1.0, READ: 70.0, READ_OF_TOLD: 50.0}, {BROKEN: 1, "503": 1}
-    )
+    longest_ms = {TRANSFER: 1.0, READ: 70.0, READ_OF_TOLD: 50.0}
+    met = {BROKEN: 1, "503": 1}
+    assert noticed(waited, "reader", DIED_S) == Kill("reader", longest_ms, met)
+    assert noticed(waited, "writer", DIED_S, 0.7) == Kill("writer", longest_ms, met, 700.0)
 
 
 def test_a_kill_that_nobody_could_notice_is_no_measurement() -> None:
@@ -34,10 +34,15 @@ def test_a_kill_that_nobody_could_notice_is_no_measurement() -> None:
 
 
 def test_the_table_has_the_median_and_the_worst_of_each_victim() -> None:
-    def kill(victim: str, longest_ms: float, **met: int) -> Kill:
-        return Kill(victim, dict.fromkeys(KINDS, longest_ms), met)
+    def kill(victim: str, longest_ms: float, takeover_ms: float | None, **met: int) -> Kill:
+        return Kill(victim, dict.fromkeys(KINDS, longest_ms), met, takeover_ms)
 
-    kills = [kill("proxy", 3.0, broken=1), kill("reader", 4.4), kill("proxy", 5.0, broken=2)]
-    _, reader, proxy = failover_table(kills, ["reader", "proxy"]).splitlines()
+    kills = [
+        kill("writer", 3.0, 2.0, broken=1),
+        kill("reader", 4.4, None),
+        kill("writer", 5.0, 4.0, broken=2),
+    ]
+    _, reader, writer = failover_table(kills, ["reader", "writer"]).splitlines()
     assert reader.split() == ["reader", "1", *3 * ["4", "/", "4"], "nothing"]
-    assert proxy.split() == ["proxy", "2", *3 * ["4", "/", "5"], "broken:", "3"]
+    takeovers, waits = ["3", "/", "4"], ["4", "/", "5"]
+    assert writer.split() == ["writer", "2", *takeovers, *3 * waits, "broken:", "3"]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from broker.port import APPEND_S_MAX, AppendRefused, AppendUnknown, BrokerFault,
 from contracts.subjects import journal_subject, leader_subject, lease_subject
 from tests.writer.running import ALL, LEADER_SUBJECTS, Wallet
 from writer.config import SnapshotRule
-from writer.core.leases import LEASE_RENEWED_MS
+from writer.core.leases import LEASE_MS, LEASE_RENEWED_MS
 from writer.service.leading import Mandate
 from writer.service.snapshots import SNAPSHOTS_KEPT
 
@@ -85,6 +86,23 @@ async def test_a_dead_writers_parties_are_taken_over(wallet: Wallet) -> None:
         wallet.connections["a"].die()
         wallet.running.pop("a")
         await wallet.until(lambda: wallet.load()["b"] == len(ALL))
+
+
+@pytest.mark.parametrize("later_s", [0.0, 0.1, 0.3, 0.5, 0.65])
+async def test_who_comes_after_a_death_holds_up_no_takeover(wallet: Wallet, later_s: float) -> None:
+    """As the dead one's successor, which can't know how long its predecessor has been silent."""
+    loop = asyncio.get_running_loop()
+    async with wallet.writer("a"), wallet.writer("b"):
+        await wallet.until_even()
+        wallet.connections["a"].die()
+        wallet.running.pop("a")
+        died_s = loop.time()
+        await asyncio.sleep(later_s)
+        async with wallet.writer("c"):
+            await wallet.until(lambda: sum(wallet.load().values()) == len(ALL))
+            taken_over_s = loop.time() - died_s
+            assert taken_over_s <= LEASE_MS / 1_000 + 0.02
+            await wallet.until_even()
 
 
 async def test_nothing_is_handed_to_a_writer_that_died_before_another_came(wallet: Wallet) -> None:
@@ -254,8 +272,10 @@ async def test_a_claim_that_was_refused_once_is_no_reason_to_claim_without_a_con
     wallet: Wallet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Revisions recur when the bucket is lost, and then all claim at once."""
-    async with wallet.writer("a"), wallet.writer("b"):
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(wallet.writer("b"))
         await lose_first_claim(wallet, monkeypatch, "b", to="a")
+        await stack.enter_async_context(wallet.writer("a"))
         await wallet.until_even()
         await asyncio.sleep(60)
         claims = wallet.watch_claims(monkeypatch)

@@ -252,6 +252,26 @@ def test_after_a_long_silence_others_may_be_heard_later_by_a_lease(
     assert "a" not in listen(Leases("b"), renewals, until_ms)
 
 
+def test_who_is_new_knows_the_living_once_all_that_it_found_are_heard_or_over() -> None:
+    leases = Leases("b")
+    assert not leases.knows_the_living, "nothing was heard yet"
+    for writer_id in "acd":
+        leases.renewed(writer_id, ALL, (), 0)
+    leases.renewed("b", ALL, (), 0)
+    assert not leases.knows_the_living, "they may have died long ago"
+    leases.renewed("a", ALL, (), 1)
+    leases.ended("c")
+    assert not leases.knows_the_living
+    regular = every(LEASE_RENEWED_MS, LEASE_RENEWED_MS, LEASE_MS)
+    listen(leases, heard("a", regular) + heard("b", regular), LEASE_MS)
+    leases.expire(LEASE_MS)
+    assert leases.knows_the_living
+    leases.renewed("e", ALL, (), LEASE_MS)
+    assert leases.knows_the_living, "who comes later is known from its beginning"
+    leases.read_anew()
+    assert not leases.knows_the_living
+
+
 def test_a_writer_that_stops_is_followed_at_once() -> None:
     leases = Leases("b")
     for writer_id in "ab":

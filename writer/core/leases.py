@@ -73,6 +73,8 @@ class Leases:
         self._heard_itself_ms: int | None = None
         """When a renewal of its own was heard last; None: never, or not since `read_anew`."""
         self._leaders: dict[int, _Leader] = {}
+        self._unheard: set[str] = set()
+        """Known by what is left of them since before this writer heard itself: they may be dead."""
         self._is_leaving = False
         self._promised: dict[int, str] = {}
         """To whom this writer will hand over what it still leads: dealt with as if it were done."""
@@ -86,6 +88,7 @@ class Leases:
     ) -> None:
         """A writer lives, leads some parties and is ready for others."""
         lasts_ms = LEASE_MS
+        self._unheard.discard(writer_id)
         if writer_id == self._own_id:
             self._give_time(now_ms)
             self._heard_itself_ms = now_ms
@@ -98,6 +101,8 @@ class Leases:
         What was heard after a long time may be old: others are dealt nothing until heard again.
         """
         since_ms = self._heard_itself_ms
+        if since_ms is None:
+            self._unheard = set(self._leases)
         if since_ms is None or now_ms - since_ms > _LONG_DEAF_MS:
             for lease in self._leases.values():
                 if lease.begun_anew < _BEGUN_ANEW_MAX:
@@ -147,6 +152,15 @@ class Leases:
     def can_judge(self) -> bool:
         """Whether this writer's own renewals are heard, and so those of others would be."""
         return self._own_id in self._leases or self._is_leaving
+
+    @property
+    def knows_the_living(self) -> bool:
+        """Whether it would know of each death when those know that were there before it.
+
+        Until then it should be dealt nothing: others would leave to it what a dead writer led, and
+        it would take that for led. That lasts until all are heard again, or for one lease.
+        """
+        return self._heard_itself_ms is not None and self._unheard.isdisjoint(self._leases)
 
     @property
     def next_end_ms(self) -> int | None:

@@ -135,6 +135,8 @@ class Leading:
         self._last_sequence = 0
         self._refused: dict[int, tuple[int, int]] = {}
         """By party, the revision that a claim rested on, and since when it has been refused."""
+        self._knew_the_living = False
+        """When the lease was last renewed for that: what it says depends on it."""
         self._is_leaving = False
 
     async def run(self) -> None:
@@ -172,6 +174,8 @@ class Leading:
     @property
     def ready_parties(self) -> list[int]:
         """The parties that this process does not lead and could lead at once."""
+        if not self.leases.knows_the_living:
+            return []
         return [party for party, mandate in self.mandates.items() if mandate.is_ready]
 
     @property
@@ -247,6 +251,7 @@ class Leading:
         while not self._is_leaving:
             self._changed.clear()
             self.leases.expire(self._now_ms())
+            self._note_living()
             self._note_led()
             promised = await self._hand_over()
             named = dict.fromkeys(self.leases.to_take(), self._writer_id)
@@ -255,6 +260,11 @@ class Leading:
                     named |= self.leases.to_name_anew(party)
             await self._name_leaders(named)
             await self._until_changed()
+
+    def _note_living(self) -> None:
+        if self._knew_the_living is not self.leases.knows_the_living:
+            self._knew_the_living = self.leases.knows_the_living
+            self._renew_now.set()
 
     def _note_led(self) -> None:
         if self.leases.can_judge:
