@@ -58,6 +58,8 @@ class World:
         self.client = self.server.connect()
         self.party: PartyWriter[Partition] | None = None
         """The writer that was started last."""
+        self.steps: StepSender | None = None
+        """Of its process."""
         self._folder = folder
         self._requests = count(1)
         self.mandates: dict[str, Mandate] = {}
@@ -77,7 +79,7 @@ class World:
         mandate.grant()
         with self._witness(name) as witness:
             broker = connection or self.server.connect()
-            steps = StepSender(broker, f"{name}-steps")
+            steps = self.steps = StepSender(broker, f"{name}-steps")
             snapshots: Snapshots[Partition] = Snapshots(broker, 0, rule, OneAtATime())
             writer = self.party = PartyWriter(
                 broker,

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from broker.port import StreamState
+from broker.port import AppendUnknown, StreamState
 from contracts.commands import Command, OpenAccount, Transfer
 from contracts.coordination import Step
 from contracts.events import (
     AccountOpened,
     EpochOpened,
+    Event,
     StepTaken,
     TransferCompleted,
     TransferFinished,
@@ -27,6 +28,7 @@ from contracts.subjects import (
 )
 from runtime.process import Unfit
 from tests.writer.one_party import DEADLINE_S, OPENINGS, LoneMandate, World, transfer
+from writer.core.rules import Outgoing
 from writer.service import standby
 
 pytestmark = pytest.mark.virtual_time
@@ -217,6 +219,8 @@ def divided(tmp_path: Path) -> World:
 
 DIVIDED: list[Command] = [OpenAccount("bar", "USD", 100)]
 CROSSING = Transfer("bar", "foo", 10, "USD", "t1")
+CREDIT = TakeStep(Step.CREDIT, "foo", "bar", 10, "USD", "t1", 1)
+"""Of a transfer the other way."""
 
 
 async def test_a_step_leaves_once_its_event_is_durable_and_again_until_it_is_answered(
@@ -243,15 +247,59 @@ async def test_a_new_writer_asks_again_what_nobody_answered(divided: World) -> N
         assert (await asked.get()).transaction_id == "t1"
 
 
+async def test_steps_that_a_reign_did_not_get_to_wait_for_the_next_in_the_queue(
+    divided: World,
+) -> None:
+    """They came from another party of the process, not by the queue, and would be missed."""
+    async with divided.writer("old"):
+        await divided.send(*DIVIDED)
+        await divided.until(AccountOpened, 1)
+        divided.mandates["old"].withdraw()
+        assert divided.steps is not None
+        divided.steps.send([Outgoing(0, CREDIT)], at_ms=0)
+        async with asyncio.timeout(DEADLINE_S):
+            await divided.came_free.wait()
+        assert not steps_taken(divided)
+        async with divided.writer("new"):
+            await divided.until(StepTaken, 1)
+
+
+async def test_steps_whose_frame_was_lost_are_decided_by_the_next_reign(
+    divided: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = divided.server.connect()
+    append, is_lost = connection.append, asyncio.Event()
+
+    async def lost(*_arguments: object, **_options: object) -> asyncio.Future[int]:
+        is_lost.set()
+        monkeypatch.setattr(connection, "append", append)
+        acknowledged = asyncio.get_running_loop().create_future()
+        acknowledged.set_exception(AppendUnknown("nobody answered"))
+        return acknowledged
+
+    async with divided.writer("w", connection, kind=LoneMandate):
+        await divided.send(*DIVIDED)
+        await divided.until(AccountOpened, 1)
+        monkeypatch.setattr(connection, "append", lost)
+        assert divided.steps is not None
+        divided.steps.send([Outgoing(0, CREDIT)], at_ms=0)
+        await divided.until(StepTaken, 1)
+        assert is_lost.is_set()
+
+
+def steps_taken(world: World) -> list[Event]:
+    return [event for event in world.events() if isinstance(event, StepTaken)]
+
+
 async def test_a_step_on_the_commands_subject_counts_for_nothing(divided: World) -> None:
     """Proxies may publish there: a forged credit would make money."""
-    forged = StepFrame("proxy", 1, [TakeStep(Step.CREDIT, "foo", "bar", 10, "USD", "t1", 1)])
+    forged = StepFrame("proxy", 1, [CREDIT])
     async with divided.writer():
         await divided.send(*DIVIDED)
         await divided.client.publish(command_subject(0), STEP_FRAME.encode(forged))
         await divided.send(OpenAccount("baz", "USD", 0))
         await divided.until(AccountOpened, 2)
-    assert not [event for event in divided.events() if isinstance(event, StepTaken)]
+    assert not steps_taken(divided)
 
 
 async def test_a_journal_whose_end_does_not_come_is_followed_anew(

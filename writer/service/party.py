@@ -11,9 +11,11 @@ after it is void, so the whole machine is dropped and rebuilt from what is durab
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final, Generic, TypeVar
+
+from msgspec import Struct
 
 from broker.port import Broker, BrokerFault, BrokerUnfit, Following, StoredMessage
 from broker.witness import Witness
@@ -49,6 +51,16 @@ _PROVEN_S: Final = 10.0
 
 
 R = TypeVar("R", bound=Rules)
+
+
+class _InFlight(Struct, frozen=True):
+    """A decision that is not known to be durable."""
+
+    decision: Decision
+    group: Sequence[QueuedFrame]
+    """What it decides."""
+    acknowledged: asyncio.Future[int] | None
+    """None: it has no frame."""
 
 
 class PartyWriter(Generic[R]):
@@ -100,10 +112,9 @@ class PartyWriter(Generic[R]):
         )
         self._queue: Following | None = None
         """The queue as this reign reads it."""
-        self._in_flight: asyncio.Queue[tuple[Decision, asyncio.Future[int] | None]] = (
-            asyncio.Queue()
-        )
-        """Decisions whose frames are not known to be durable; None: it has no frame."""
+        self._in_flight: deque[_InFlight] = deque()
+        self._decided = asyncio.Event()
+        """Something is in flight."""
         self._gathered: deque[QueuedFrame] = deque()
         """What has come from the queue and from other parties of this process, in that order."""
         self._arrived = asyncio.Event()
@@ -154,7 +165,7 @@ class PartyWriter(Generic[R]):
     @property
     def in_flight(self) -> int:
         """Decisions that are not known to be durable yet."""
-        return self._in_flight.qsize()
+        return len(self._in_flight)
 
     async def settled(self) -> None:
         """Return once this party is led here, or elsewhere and could be taken over at once."""
@@ -241,17 +252,37 @@ class PartyWriter(Generic[R]):
         """Forget everything that was decided and is not known to be durable."""
         self.reigning.clear()
         self._steps.local.pop(self.party, None)
+        undecided = self._void_in_flight()
+        undecided += self._gathered
         self._gathered.clear()
+        self._leave_steps(undecided)
         self._arrived.clear()
         self._machine = None
         if self._queue is not None:
             queue, self._queue = self._queue, None
             await queue.close()
-        while not self._in_flight.empty():
-            _, acknowledged = self._in_flight.get_nowait()
-            if acknowledged is None or acknowledged.cancel() or acknowledged.cancelled():
+
+    def _void_in_flight(self) -> list[QueuedFrame]:
+        """Drop what is out, and give what it would have decided."""
+        undecided = list[QueuedFrame]()
+        for each in self._in_flight:
+            undecided += each.group
+            if each.acknowledged is None or each.acknowledged.cancel():
                 continue
-            acknowledged.exception()  # looked at, or asyncio complains: one ended the reign
+            if not each.acknowledged.cancelled():
+                each.acknowledged.exception()  # looked at, or asyncio complains: it was the end
+        self._in_flight.clear()
+        self._decided.clear()
+        return undecided
+
+    def _leave_steps(self, undecided: Iterable[QueuedFrame]) -> None:
+        """Put steps that did not come by the queue there, for whoever leads next.
+
+        All else it reads there anyway. Who sent the steps would miss them after a second only.
+        """
+        for each in undecided:
+            if not each.sequence and isinstance(each.frame, StepFrame):
+                self._steps.send_by_queue(self.party, each.frame.steps)
 
     # --- the hot path ---
 
@@ -311,18 +342,23 @@ class PartyWriter(Generic[R]):
                 acknowledged = await self._append(decision.data)
                 self._journal_sequence += 1
                 self._turns.sent(acknowledged)
-            self._in_flight.put_nowait((decision, acknowledged))
+            self._in_flight.append(_InFlight(decision, group, acknowledged))
+            self._decided.set()
             if self._machine.rules.unfinished_count:
                 self._has_unfinished.set()
 
     async def _await_acknowledgements(self) -> None:
         """Notice what is durable, in order, and send then what follows from it, never before."""
         while True:
-            decision, acknowledged = await self._in_flight.get()
-            if acknowledged is not None:
-                self._note_appended(decision, await acknowledged)
+            await self._decided.wait()
+            each = self._in_flight[0]
+            if each.acknowledged is not None:
+                self._note_appended(each.decision, await each.acknowledged)
+            self._in_flight.popleft()
+            if not self._in_flight:
+                self._decided.clear()
             self._room.release()
-            self._steps.send(decision.outgoing, decision.at_ms)
+            self._steps.send(each.decision.outgoing, each.decision.at_ms)
 
     async def _let_time_pass(self) -> None:
         """While anybody waits for another party, tell the rules that time passes.
