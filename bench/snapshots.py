@@ -56,8 +56,8 @@ STARTS = 5
 LOAD_S = 40
 FRAMES_IN_FLIGHT = 16
 SLOTS = SlotMap.even(1)
-NEVER = SnapshotRule(events=10**9, seconds=10**7)
-ALWAYS = SnapshotRule(events=1, seconds=1)
+NEVER = SnapshotRule(events=10**9, frames=10**9, seconds=10**7)
+ALWAYS = SnapshotRule(events=1, frames=1, seconds=1)
 
 
 def main() -> None:
@@ -83,6 +83,7 @@ def main() -> None:
                 "EWALLET_PARTITIONS": "1",
                 "EWALLET_WRITES": "partitions",
                 "EWALLET_SNAPSHOT_EVENTS": str(NEVER.events),
+                "EWALLET_SNAPSHOT_FRAMES": str(NEVER.frames),
                 "EWALLET_SNAPSHOT_S": str(NEVER.seconds),
             }
             measure_starts(environment, folder)

@@ -42,6 +42,7 @@ _LAYOUTS: Final = (
 """Which parties share a writer process."""
 
 _SNAPSHOT_EVENTS: Final = (3, 20, 100, 1_000)
+_SNAPSHOT_FRAMES: Final = (2, 30, 1_000)
 _SNAPSHOT_S: Final = (1, 5, 60)
 _IN_MEMORY: Final = [*(queue_stream(party) for party in parties(PARTITION_COUNT)), LEASES_STREAM]
 
@@ -78,7 +79,9 @@ class World:
         self._chance = Random(f"{seed} world")
         snapshots = Random(f"{seed} snapshots")
         self._snapshot_rule = SnapshotRule(
-            events=snapshots.choice(_SNAPSHOT_EVENTS), seconds=snapshots.choice(_SNAPSHOT_S)
+            events=snapshots.choice(_SNAPSHOT_EVENTS),
+            frames=snapshots.choice(_SNAPSHOT_FRAMES),
+            seconds=snapshots.choice(_SNAPSHOT_S),
         )
         self.on_violation: Callable[[Violated], None] = lambda _violation: None
         chance = Random(f"{seed} processes")

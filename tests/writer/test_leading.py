@@ -105,6 +105,33 @@ async def test_who_comes_after_a_death_holds_up_no_takeover(wallet: Wallet, late
             await wallet.until_even()
 
 
+async def test_who_has_not_read_all_journals_is_handed_nothing_but_takes_what_nobody_leads(
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_over = asyncio.Event()
+    async with wallet.writer("a"):
+        await wallet.until_even()
+        async with wallet.writer("b") as b:
+            last = b.partitions[-1]
+            restore = last.snapshots.restore
+
+            async def slow(fresh: Callable[[], Any]) -> Any:
+                await is_over.wait()
+                return await restore(fresh)
+
+            monkeypatch.setattr(last.snapshots, "restore", slow)
+            others = [each for each in b.leading.mandates if each != last.party]
+            mandates = b.leading.mandates
+            await wallet.until(lambda: all(mandates[each].is_ready for each in others))
+            await asyncio.sleep(2.0)
+            assert wallet.load()["b"] == 0
+            wallet.connections["a"].die()
+            wallet.running.pop("a")
+            await wallet.until(lambda: wallet.load()["b"] == len(others))
+            is_over.set()
+            await wallet.until(lambda: wallet.load()["b"] == len(ALL))
+
+
 async def test_nothing_is_handed_to_a_writer_that_died_before_another_came(wallet: Wallet) -> None:
     async with wallet.writer("b"):
         async with wallet.writer("a"):
@@ -210,7 +237,7 @@ async def test_who_stands_by_takes_over_while_a_leader_recovers(
 async def test_who_takes_over_keeps_the_snapshots_that_were_written_meanwhile(
     wallet: Wallet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wallet.snapshot_rule = SnapshotRule(events=1, seconds=60)
+    wallet.snapshot_rule = SnapshotRule(events=1, frames=10**9, seconds=60)
     snapshots = wallet.server.snapshots
     prune = snapshots.prune
     async with wallet.writer("a"):

@@ -21,9 +21,9 @@ from writer.core.partition import Partition
 
 pytestmark = pytest.mark.virtual_time
 
-NEVER = SnapshotRule(events=10**9, seconds=10**6)
-EACH_EVENT = SnapshotRule(events=1, seconds=10**6)
-EACH_FIVE = SnapshotRule(events=5, seconds=10**6)
+NEVER = SnapshotRule(events=10**9, frames=10**9, seconds=10**6)
+EACH_EVENT = SnapshotRule(events=1, frames=10**9, seconds=10**6)
+EACH_FIVE = SnapshotRule(events=5, frames=10**9, seconds=10**6)
 
 JOURNAL = journal_stream(0)
 
@@ -255,8 +255,28 @@ async def test_snapshots_are_due_by_the_count_of_events(world: World) -> None:
     assert stored(world) == [5]
 
 
+async def test_snapshots_are_due_by_the_count_of_frames(world: World) -> None:
+    """Of the epoch, the openings and each transfer, also after a restart."""
+    rule = SnapshotRule(events=10**9, frames=4, seconds=10**6)
+    async with world.writer(rule=rule):
+        await world.send(*OPENINGS)
+        await world.until(AccountOpened, 2)
+        await world.send(transfer("t1"))
+        await world.until(TransferCompleted, 1)
+        assert stored(world) == []
+        await world.send(transfer("t2"))
+        await snapshot_at(world, 5)
+    async with world.writer("second", rule=rule):
+        for number in range(3, 6):
+            assert stored(world) == [5]
+            await world.send(transfer(f"t{number}"))
+            await world.until(TransferCompleted, number)
+        await snapshot_at(world, 9)
+    assert stored(world) == [9, 5]
+
+
 async def test_snapshots_are_due_by_time_when_nothing_comes_any_more(world: World) -> None:
-    async with world.writer(rule=SnapshotRule(events=10**9, seconds=1)):
+    async with world.writer(rule=SnapshotRule(events=10**9, frames=10**9, seconds=1)):
         await world.send(*OPENINGS)
         await world.until(AccountOpened, 2)
         await snapshot_at(world, 3)

@@ -27,8 +27,8 @@ pytestmark = pytest.mark.server
 
 DEADLINE_S: Final = 20.0
 SLOTS: Final = SlotMap.even(1)
-NEVER: Final = SnapshotRule(events=10**9, seconds=10**6)
-ALWAYS: Final = SnapshotRule(events=1, seconds=10**6)
+NEVER: Final = SnapshotRule(events=10**9, frames=10**9, seconds=10**6)
+ALWAYS: Final = SnapshotRule(events=1, frames=10**9, seconds=10**6)
 OPENINGS: Final[list[Command]] = [OpenAccount("a", "USD", 100), OpenAccount("b", "USD", 0)]
 
 

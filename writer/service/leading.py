@@ -135,8 +135,8 @@ class Leading:
         self._last_sequence = 0
         self._refused: dict[int, tuple[int, int]] = {}
         """By party, the revision that a claim rested on, and since when it has been refused."""
-        self._knew_the_living = False
-        """When the lease was last renewed for that: what it says depends on it."""
+        self._told_ready: list[int] = []
+        """The ready parties that the last renewal named."""
         self._is_leaving = False
 
     async def run(self) -> None:
@@ -173,10 +173,19 @@ class Leading:
 
     @property
     def ready_parties(self) -> list[int]:
-        """The parties that this process does not lead and could lead at once."""
+        """The parties that this process offers to lead at once.
+
+        Those that others lead only once it has read all journals: reading is much work, and what it
+        leads meanwhile would wait for that.
+        """
         if not self.leases.knows_the_living:
             return []
-        return [party for party, mandate in self.mandates.items() if mandate.is_ready]
+        has_read_all = all(mandate.was_ready.is_set() for mandate in self.mandates.values())
+        return [
+            party
+            for party, mandate in self.mandates.items()
+            if mandate.is_ready and (has_read_all or mandate.needed.is_set())
+        ]
 
     @property
     def led_parties(self) -> list[int]:
@@ -193,7 +202,8 @@ class Leading:
         while not self._is_leaving:
             self._renew_now.clear()
             next_s = loop.time() + _RENEWED_S
-            renewal = msgspec.json.encode(_Renewal(self.ready_parties, self.led_parties))
+            self._told_ready = self.ready_parties
+            renewal = msgspec.json.encode(_Renewal(self._told_ready, self.led_parties))
             try:
                 await self._put(subject, renewal, _RENEWED_S, lasts_s=_LEASE_KEPT_S)
                 is_told = False
@@ -251,8 +261,9 @@ class Leading:
         while not self._is_leaving:
             self._changed.clear()
             self.leases.expire(self._now_ms())
-            self._note_living()
             self._note_led()
+            if self.ready_parties != self._told_ready:
+                self._renew_now.set()
             promised = await self._hand_over()
             named = dict.fromkeys(self.leases.to_take(), self._writer_id)
             for party, mandate in self.mandates.items():
@@ -260,11 +271,6 @@ class Leading:
                     named |= self.leases.to_name_anew(party)
             await self._name_leaders(named)
             await self._until_changed()
-
-    def _note_living(self) -> None:
-        if self._knew_the_living is not self.leases.knows_the_living:
-            self._knew_the_living = self.leases.knows_the_living
-            self._renew_now.set()
 
     def _note_led(self) -> None:
         if self.leases.can_judge:

@@ -46,6 +46,11 @@ class Recovered(Struct, Generic[R]):
     contradicted: list[Witnessed]
     """Frames that were durable and are not in the journal where they were stored."""
 
+    @property
+    def stream_sequence(self) -> int:
+        """Of the message that was taken last; 0 if there is none."""
+        return 0 if self.after is None else self.after.sequence
+
 
 class Base(Struct, frozen=True):
     """What the last recovery found."""
@@ -60,6 +65,7 @@ class Frozen(Struct, frozen=True):
     """A snapshot in the making."""
 
     sequence: int
+    stream_sequence: int
     blocks: Iterator[bytes]
     freeze_s: float
 
@@ -104,6 +110,8 @@ class Snapshots(Generic[R]):
         """Of those that the last recovery did not use."""
         self._last_sequence = 0
         """Of the last one, or of the last that was tried."""
+        self._last_stream_sequence = 0
+        """Of its frame; of one before it, where another process wrote it since: rather too soon."""
         self._due_at_s = inf
         """By the loop's clock."""
         self._frozen: Frozen | None = None
@@ -118,7 +126,7 @@ class Snapshots(Generic[R]):
     async def restore(self, fresh: Callable[[], Machine[R]]) -> Recovered[R]:
         """The newest good snapshot that the journal confirms, as a machine; else a fresh one."""
         self._let_go()
-        self._good, self._last_sequence = [], 0
+        self._good, self._last_sequence, self._last_stream_sequence = [], 0, 0
         self._refused.clear()
         contradicted: list[Witnessed] = []
         stored = await self._broker.snapshots(self._party)
@@ -131,6 +139,7 @@ class Snapshots(Generic[R]):
                 recovered = None
             if recovered is not None:
                 self._good, self._last_sequence = [sequence], sequence
+                self._last_stream_sequence = recovered.stream_sequence
                 self.base = Base(sequence, skipped)
                 _log.info("%s: snapshot at sequence %s restored", self._name, sequence)
                 return recovered
@@ -181,12 +190,16 @@ class Snapshots(Generic[R]):
         """
         sequence, now_s = machine.tip.sequence, asyncio.get_running_loop().time()
         new = sequence - self._last_sequence
-        is_due = new >= self._rule.events or (new > 0 and now_s >= self._due_at_s)
+        is_due = new > 0 and (
+            new >= self._rule.events
+            or stream_sequence - self._last_stream_sequence >= self._rule.frames
+            or now_s >= self._due_at_s
+        )
         if not is_due or self._one_at_a_time.is_taken:
             return
         began_s = perf_counter()
         blocks = freeze(machine, self._party, stream_sequence)
-        self._frozen = Frozen(sequence, blocks, perf_counter() - began_s)
+        self._frozen = Frozen(sequence, stream_sequence, blocks, perf_counter() - began_s)
         self._one_at_a_time.is_taken = True
         self._is_frozen.set()
 
@@ -229,7 +242,8 @@ class Snapshots(Generic[R]):
     async def _write(self, frozen: Frozen) -> None:
         """Store it and prune the older ones; a fault costs this snapshot and nothing else."""
         sequence, began_s = frozen.sequence, perf_counter()
-        self._last_sequence, self._byte_count = sequence, 0
+        self._last_sequence, self._last_stream_sequence = sequence, frozen.stream_sequence
+        self._byte_count = 0
         try:
             await self._prune(sequence)
             async with aclosing(self._made(frozen.blocks)) as blocks:

@@ -69,12 +69,12 @@ class Standby(Generic[R]):
         sequence of the journal's last message.
         """
         recovered = await self._snapshots.restore(lambda: Machine(self._party, self._rules()))
-        machine, after = recovered.machine, recovered.after
+        machine = recovered.machine
         newest = [] if self._witness.newest is None else [self._witness.newest]
         self._unwitnessed = deque(sorted([*recovered.contradicted, *newest]))
         await self._compare_earlier_witnesses(machine.tip)
-        self._journal_sequence = 0 if after is None else after.sequence
-        following = await self._broker.follow(journal_stream(self._party), after=after)
+        self._journal_sequence = recovered.stream_sequence
+        following = await self._broker.follow(journal_stream(self._party), after=recovered.after)
         replaying = asyncio.create_task(self._replay_all(machine, following))
         try:
             await self._reach_end(replaying)
