@@ -18,6 +18,7 @@ from contracts.limits import (
     AMOUNT_MINOR_MAX,
     DUE_EVENTS_MAX,
     HOLD_MS,
+    PARTY_ANSWER_TICKS_MAX,
     UNFINISHED_TRANSFERS_MAX,
     WAITING_COMMANDS_MAX,
 )
@@ -247,6 +248,40 @@ def test_a_coordinator_that_was_away_gives_nobody_up_before_asking() -> None:
         world.step(COORDINATOR, begin.message, *stale)
         world.settle()
         assert outcomes(world, ids["alice"]) == [None]
+
+
+def test_a_coordinator_that_leads_once_more_waits_as_long_as_one_that_is_new() -> None:
+    """Nor does what it waited for in its earlier reign count against the others."""
+    for way in (Coordination.TCC, Coordination.TWO_PHASE_COMMIT):
+        world = World(2)
+        ids = opened(world, alice=0, bob=1)
+        world.command(transfer(ids["alice"], ids["bob"], 30, way=way))
+        world.deliver()
+        for _ in range(PARTY_ANSWER_TICKS_MAX):
+            world.tick(COORDINATOR)
+        world.hand_over(COORDINATOR)
+        world.hand_over(COORDINATOR)
+        for _ in range(PARTY_ANSWER_TICKS_MAX - 1):
+            assert world.tick(COORDINATOR) == []
+        world.settle()
+        assert outcomes(world, ids["alice"]) == [None]
+
+
+def test_what_waits_for_a_lock_is_forgotten_with_the_reign() -> None:
+    """As if it were still queued: its sender sends it again, to whoever leads then."""
+    world = World(2)
+    ids = opened(world, alice=0, bob=1, carol=0)
+    world.command(transfer(ids["alice"], ids["bob"], 60, way=Coordination.TWO_PHASE_COMMIT))
+    while not any(isinstance(event, StepTaken) for event in world.deliver()):
+        pass
+    late = transfer(ids["alice"], ids["carol"], 30, "t2")
+    assert world.command(late) == []
+    world.hand_over(0)
+    world.hand_over(0)
+    world.settle()
+    assert world.columns(ids["carol"]) == (0, 0, 0)
+    (done,) = world.command(late)
+    assert isinstance(done, TransferCompleted)
 
 
 def test_many_holds_that_end_at_once_end_in_frames_of_bounded_size() -> None:

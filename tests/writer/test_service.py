@@ -1,7 +1,9 @@
 """The writer's loop over the in-memory broker: every fault ends in a rebuilt, unbroken journal."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,9 +29,13 @@ from contracts.subjects import (
     queue_stream,
 )
 from runtime.process import Unfit
+from simulation.states import state_of
 from tests.writer.one_party import DEADLINE_S, OPENINGS, LoneMandate, World, transfer
+from writer.core.machine import Machine
+from writer.core.partition import Partition
 from writer.core.rules import Outgoing
 from writer.service import standby
+from writer.service.snapshots import Recovered, Snapshots
 
 pytestmark = pytest.mark.virtual_time
 
@@ -37,6 +43,20 @@ pytestmark = pytest.mark.virtual_time
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
+
+
+@pytest.fixture
+def restores(monkeypatch: pytest.MonkeyPatch) -> list[Snapshots[Any]]:
+    """Of whom the state was made anew, from snapshots or without any."""
+    restores = list[Snapshots[Any]]()
+    restore = Snapshots.restore
+
+    async def noted(self: Snapshots[Any], fresh: Callable[[], Machine[Any]]) -> Recovered[Any]:
+        restores.append(self)
+        return await restore(self, fresh)
+
+    monkeypatch.setattr(Snapshots, "restore", noted)
+    return restores
 
 
 async def test_a_command_frame_becomes_chained_events(world: World) -> None:
@@ -154,6 +174,60 @@ async def test_a_withdrawn_mandate_ends_the_reign_when_what_was_out_has_landed(
         async with world.writer("new"):
             await world.until(TransferCompleted, 2)
         assert {frame.epoch for frame in world.frames()[before:]} == {2}
+
+
+async def test_who_hands_over_stands_by_with_what_it_has_and_leads_again(
+    world: World, restores: list[Snapshots[Any]]
+) -> None:
+    """Reading all of it again would keep the other parties of its process waiting."""
+    async with world.writer("old"):
+        await world.send(*OPENINGS, transfer("t1"))
+        await world.until(TransferCompleted, 1)
+        old = world.party
+        world.mandates["old"].withdraw()
+        async with asyncio.timeout(DEADLINE_S):
+            await world.came_free.wait()
+        async with world.writer("new"):
+            await world.send(transfer("t2"))
+            await world.until(TransferCompleted, 2)
+            world.mandates["new"].withdraw()
+            await world.mandates["old"].was_ready.wait()
+        world.mandates["old"].grant()
+        await world.send(transfer("t1"), transfer("t3"))
+        await world.until(TransferCompleted, 3)
+        assert len(restores) == 2, "of each once"
+        assert old is not None
+        assert old.machine is not None
+        replayed = Machine(0, Partition(0, world.slots))
+        for message in world.server.streams[journal_stream(0)].messages:
+            replayed.replay(message.data)
+        assert state_of(old.machine) == state_of(replayed)
+
+
+async def test_who_led_and_failed_or_whose_last_frame_is_not_there_reads_the_journal_anew(
+    world: World, restores: list[Snapshots[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = world.server.connect()
+    stored_message = connection.stored_message
+    async with world.writer("w", connection, kind=LoneMandate):
+        await world.send(*OPENINGS)
+        await world.until(AccountOpened, 2)
+        world.server.publish(journal_subject(0), b"no frame at all")
+        await world.send(transfer("t1"))
+        await world.until(TransferCompleted, 1)
+        assert len(restores) == 2
+
+        async def missing(_stream: str, _sequence: int) -> None:
+            monkeypatch.setattr(connection, "stored_message", stored_message)
+
+        monkeypatch.setattr(connection, "stored_message", missing)
+        world.mandates["w"].withdraw()
+        async with asyncio.timeout(DEADLINE_S):
+            await world.came_free.wait()
+        world.mandates["w"].grant()
+        await world.send(transfer("t2"))
+        await world.until(TransferCompleted, 2)
+        assert len(restores) == 3
 
 
 async def test_a_journal_shorter_than_its_witness_is_refused_and_left_alone(world: World) -> None:

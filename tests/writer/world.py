@@ -17,6 +17,7 @@ from contracts.parties import COORDINATOR, parties
 from contracts.partitioning import SlotMap
 from contracts.rejections import Rejection
 from contracts.steps import StepMessage, TakeStep, Tick
+from simulation.states import state_of
 from writer.core.coordination import WAYS
 from writer.core.coordinator import Coordinator
 from writer.core.idempotency import FINGERPRINT_KEY_BYTES
@@ -44,6 +45,8 @@ class World:
     """Messages under way."""
     journals: dict[int, list[bytes]] = field(default_factory=dict)
     machines: dict[int, Machine[Rules]] = field(default_factory=dict)
+    _standbys: dict[int, tuple[Machine[Rules], int]] = field(default_factory=dict)
+    """Machines that led, and how many frames of the journal they have read."""
     _numbers: int = 0
 
     def __post_init__(self) -> None:
@@ -61,16 +64,22 @@ class World:
 
     def restart(self, party: int) -> None:
         """Forget a machine and replay its journal."""
-        rules: Rules
-        if party == COORDINATOR:
-            rules = Coordinator(party, self.slots)
-        else:
-            rules = Partition(party, self.slots)
-        machine: Machine[Rules] = Machine(party, rules)
-        for data in self.journals[party]:
+        self._lead(party, self._replayed(party))
+
+    def hand_over(self, party: int) -> None:
+        """Let the machine that led before, or a new one, follow the one that leads."""
+        led, journal = self.machines[party], self.journals[party]
+        led.end_reign()
+        heir = self._standbys.pop(party, None)
+        self._standbys[party] = led, len(journal)
+        if heir is None:
+            self.restart(party)
+            return
+        machine, read = heir
+        for data in journal[read:]:
             assert isinstance(machine.replay(data), Chained)
-        self.machines[party] = machine
-        self._written(party, machine.open_epoch("writer", KEY))
+        assert state_of(machine) == state_of(self._replayed(party))
+        self._lead(party, machine)
 
     def command(self, *commands: Command) -> list[Event]:
         """Send commands of one partition in a frame; give the events that they cause now."""
@@ -178,6 +187,21 @@ class World:
 
     # --- inside ---
 
+    def _replayed(self, party: int) -> Machine[Rules]:
+        rules: Rules
+        if party == COORDINATOR:
+            rules = Coordinator(party, self.slots)
+        else:
+            rules = Partition(party, self.slots)
+        machine: Machine[Rules] = Machine(party, rules)
+        for data in self.journals[party]:
+            assert isinstance(machine.replay(data), Chained)
+        return machine
+
+    def _lead(self, party: int, machine: Machine[Rules]) -> None:
+        self.machines[party] = machine
+        self._written(party, machine.open_epoch("writer", KEY))
+
     def _number(self, count: int) -> int:
         first = self._numbers + 1
         self._numbers += count
@@ -222,7 +246,7 @@ def outcomes(world: World, payer: str) -> list[Rejection | None]:
 
 
 def shake(world: World, chance: Random, turns: int) -> None:
-    """Let messages arrive in any order, twice or never, writers crash and time pass."""
+    """Let messages arrive in any order, twice or never, writers crash, hand over and time pass."""
     for _ in range(turns):
         kind = chance.random()
         if kind < 0.75 and world.bag:
@@ -233,6 +257,8 @@ def shake(world: World, chance: Random, turns: int) -> None:
             world.bag.pop(chance.randrange(len(world.bag)))
         elif kind < 0.90:
             world.pass_time(chance.choice([100, 1_000, 6_000, 40_000]))
-        else:
+        elif kind < 0.95:
             world.restart(chance.choice(list(world.machines)))
+        else:
+            world.hand_over(chance.choice(list(world.machines)))
         world.check_money()

@@ -194,6 +194,9 @@ class Coordinator:
 
     def unanswered(self) -> Iterable[Outgoing]:
         """See Rules."""
+        self._overdue.clear()
+        for running in self.running.values():
+            running.ticks = 0
         return self._ask_again(self.running.values())
 
     def check(self) -> None:

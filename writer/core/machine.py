@@ -146,6 +146,11 @@ class Machine(Generic[R]):
         draft.outgoing += self.rules.unanswered()
         return self._chain(self.tip.epoch + 1, draft)
 
+    def end_reign(self) -> None:
+        """Forget what waits: a machine whose frames are all durable is then as if replayed."""
+        self._waiting.clear()
+        self.waiting_count = 0
+
     def decide(self, group: Sequence[QueuedFrame]) -> Decision:
         """Decide all messages of the frames, in order, and chain their events to the tip.
 

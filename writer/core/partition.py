@@ -178,6 +178,8 @@ class Partition:
 
     def unanswered(self) -> Iterable[Outgoing]:
         """See Rules."""
+        for side in self.sides.payers.values():
+            side.ticks = 0
         return self._asked_for(self.sides.payers.values())
 
     def check(self) -> None:

@@ -73,7 +73,10 @@ class Rules(Protocol):
         ...
 
     def unanswered(self) -> Iterable[Outgoing]:
-        """Everything that others still owe an answer to, as after a recovery."""
+        """Ask for everything that others still owe an answer to; nobody is late with it yet.
+
+        A reign begins with that: what was asked in earlier ones is forgotten.
+        """
         ...
 
     def check(self) -> None:

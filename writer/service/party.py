@@ -143,6 +143,7 @@ class PartyWriter(Generic[R]):
                     delay_s = _REBUILD_DELAY_S_FIRST
                     await self._reign()
                     unready_s = 0.0
+                    self._keep_machine(machine)
                 continue
             except BrokerUnfit:
                 raise
@@ -242,6 +243,14 @@ class PartyWriter(Generic[R]):
             return
         # A bug or a refusal beside a broken connection is what counts.
         raise min(faults, key=_is_curable, default=BrokerFault("the queue is read no more"))
+
+    def _keep_machine(self, machine: Machine[R]) -> None:
+        """After a reign that ended with nothing in flight."""
+        assert (machine.tip.sequence, machine.tip.hash) == (
+            self.durable_sequence,
+            self.durable_hash,
+        )
+        self._standby.keep(machine, self._durable_stream_sequence)
 
     async def _finish_when_withdrawn(self) -> None:
         """Return when the mandate is withdrawn and what was out has landed: the room is taken."""

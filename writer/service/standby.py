@@ -1,7 +1,8 @@
 """Standing by: the machine of a party that is ready to lead, kept at the end of its journal.
 
-A machine that led is not used again: whatever ended its reign, the next one starts from what is
-durable. What is replayed is compared with what this process witnessed before.
+A reign starts from what is durable. A machine that led goes on as a standby only if its reign ended
+with nothing in flight (`keep`), and the journal holds its last frame; else it is made anew, from a
+snapshot and the journal. What is replayed is compared with what this process witnessed before.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from runtime.process import Unfit
 from writer.core.machine import Machine
 from writer.core.rules import Rules
 from writer.service.leading import Mandate
-from writer.service.snapshots import Snapshots
+from writer.service.snapshots import Recovered, Snapshots
 
 _log = logging.getLogger(__name__)
 
@@ -58,8 +59,18 @@ class Standby(Generic[R]):
         """Stream sequence of the last message replayed."""
         self._replayed = asyncio.Event()
         """More of the journal was replayed."""
+        self._kept: tuple[Machine[R], int] | None = None
+        """See `keep`."""
         self._unwitnessed: deque[Witnessed] = deque()
         """The witnessed frames that the replay has not come to yet, in order."""
+
+    def keep(self, machine: Machine[R], stream_sequence: int) -> None:
+        """Stand by next with a machine that led and whose frames are all durable.
+
+        stream_sequence is the place of its last frame in the journal's stream.
+        """
+        machine.end_reign()
+        self._kept = machine, stream_sequence
 
     async def until_mandate(self, unready_s: float = 0.0) -> tuple[Machine[R], int]:
         """Replay the journal and go on following it until there is a mandate.
@@ -68,7 +79,7 @@ class Standby(Generic[R]):
         Gives the machine, which has then replayed all that the journal holds, and the stream
         sequence of the journal's last message.
         """
-        recovered = await self._snapshots.restore(lambda: Machine(self._party, self._rules()))
+        recovered = await self._kept_or_restored()
         machine = recovered.machine
         newest = [] if self._witness.newest is None else [self._witness.newest]
         self._unwitnessed = deque(sorted([*recovered.contradicted, *newest]))
@@ -91,6 +102,15 @@ class Standby(Generic[R]):
             await asyncio.gather(replaying, return_exceptions=True)
             await following.close()
         return machine, self._journal_sequence
+
+    async def _kept_or_restored(self) -> Recovered[R]:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            machine, stream_sequence = kept
+            last = await self._broker.stored_message(journal_stream(self._party), stream_sequence)
+            if last is not None and frame_hash(last.data) == machine.tip.hash:
+                return Recovered(machine, last, [])
+        return await self._snapshots.restore(lambda: Machine(self._party, self._rules()))
 
     async def _replay_all(self, machine: Machine[R], following: Following) -> None:
         async for messages in following:
