@@ -21,9 +21,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 
 import aiohttp
@@ -33,12 +34,12 @@ from bench.choice import PARTITIONS, Choice, choice_of
 from bench.failover_clients import RATES_PER_S, Clients, Waited
 from bench.failover_report import AFTER_S, failover_table, noticed
 from bench.leaving import leave_on_signals
-from bench.outage import journal_events, takeover_s
+from bench.outage import epochs_ns, takeover_s
 from bench.processes import Running, started
 from bench.results import write_document
 from bench.settings import BenchError, Settings, read_settings
 from bench.wallet import pids_of, wallet
-from contracts.parties import COORDINATOR
+from contracts.parties import COORDINATOR, parties
 from ewallet.nats_configuration import read_urls
 from ewallet.permissions import Role
 
@@ -97,7 +98,7 @@ def run(settings: Settings) -> int:
     with tempfile.TemporaryDirectory(prefix="bench-", dir=settings.folder) as name:
         folder = Path(name)
         with (
-            wallet(folder, PARTITIONS, EWALLET_PROXIES="2") as running,
+            wallet(folder, PARTITIONS, EWALLET_WRITERS="1", EWALLET_PROXIES="2") as running,
             ExitStack() as stack,
         ):
             others = {role: Elsewhere(role, folder, stack) for role in (Role.WRITER, Role.READER)}
@@ -105,9 +106,9 @@ def run(settings: Settings) -> int:
             choice = choice_of("uniform", ids)
             deaths, waited = asyncio.run(_load_and_kill(running, others, choice, settings))
             accounts.check_sum_is_zero(running.base_url, ids)
+        epochs = {party: epochs_ns(folder / "data", party) for party in parties(PARTITIONS)}
         kills = [
-            noticed(waited, each.victim, each.died_s, _takeover_s(folder / "data", each))
-            for each in deaths
+            noticed(waited, each.victim, each.died_s, _takeover_s(epochs, each)) for each in deaths
         ]
     print("\nThe longest wait at a kill, median / worst")
     print(failover_table(kills, VICTIMS))
@@ -117,12 +118,13 @@ def run(settings: Settings) -> int:
     return 0
 
 
-def _takeover_s(data: Path, death: Death) -> float | None:
-    """Until the last party that the dead process led has another leader; None: it led nothing."""
-    return max(
-        (takeover_s(journal_events(data, party), death.died_ns) for party in death.led),
-        default=None,
-    )
+def _takeover_s(epochs_ns: Mapping[int, Sequence[int]], death: Death) -> float | None:
+    """Until the last party that the dead process led has another leader.
+
+    None if it led nothing, and infinity if one stayed without.
+    """
+    taken = [takeover_s(epochs_ns[party], death.died_ns) for party in death.led]
+    return max((inf if each is None else each for each in taken), default=None)
 
 
 class Elsewhere:

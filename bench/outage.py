@@ -1,6 +1,7 @@
 """What a death did to clients, by their answers, and to transfers, by the journals."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -174,15 +175,19 @@ def unfinished(data: Path, died_ns: int) -> Unfinished:
     )
 
 
-def takeover_s(journal: Iterable[tuple[int, Event]], died_ns: int) -> float:
-    """When somebody led a party again after its leader's death at `died_ns`, Unix ns.
+def epochs_ns(data: Path, party: int) -> list[int]:
+    """When a party of a stopped wallet got another leader, in rising order, Unix ns."""
+    journal = journal_events(data, party)
+    return [at_ns for at_ns, event in journal if isinstance(event, EpochOpened)]
 
-    By what `journal_events` gives, in seconds from the death: the next epoch was opened then.
+
+def takeover_s(epochs_ns: Sequence[int], died_ns: int) -> float | None:
+    """When somebody led a party again after its leader's death, in seconds from that.
+
+    None: nobody did.
     """
-    for at_ns, event in journal:
-        if at_ns > died_ns and isinstance(event, EpochOpened):
-            return round((at_ns - died_ns) / 1e9, 3)
-    raise BenchError("nobody took over what a dead process led")
+    after = bisect_right(epochs_ns, died_ns)
+    return None if after == len(epochs_ns) else round((epochs_ns[after] - died_ns) / 1e9, 3)
 
 
 def journal_events(data: Path, party: int) -> Iterable[tuple[int, Event]]:

@@ -69,7 +69,9 @@ def proxy(**options: Any) -> None:
     default="all",
     help="Which journals it writes; each journal has one writer.",
 )
+@setting("--writer-name", help="Tells it from other writers with the same data folder.")
 @setting("--snapshot-events", type=int, help="Events after which a snapshot is written.")
+@setting("--snapshot-frames", type=int, help="Event frames after which one is.")
 @setting("--snapshot-s", type=int, help="Seconds after which one is, if there is anything new.")
 @setting(
     "--replicas",

@@ -17,7 +17,7 @@ SNAPSHOT_EVENTS_DEFAULT: Final = 100_000
 """Replayed in one to two seconds beside a million accounts."""
 SNAPSHOT_FRAMES_DEFAULT: Final = 20_000
 """Replayed in a second. At a low rate a frame has one event, and costs seven times as much."""
-SNAPSHOT_EVENTS_MAX: Final = 10**9
+SNAPSHOT_COUNT_MAX: Final = 10**9
 SNAPSHOT_S_DEFAULT: Final = 900
 SNAPSHOT_S_MAX: Final = 366 * 24 * 3_600
 
@@ -28,7 +28,7 @@ class SnapshotRule(Struct, frozen=True):
     events: int
     """Since the last one."""
     frames: int
-    """Of events, since the last one."""
+    """Event frames since the last one."""
     seconds: int
     """Since the last one, or since the reign began."""
 
@@ -78,14 +78,14 @@ def _read_snapshot_rule(environment: Mapping[str, str]) -> SnapshotRule:
             "EWALLET_SNAPSHOT_EVENTS",
             default=SNAPSHOT_EVENTS_DEFAULT,
             least=1,
-            most=SNAPSHOT_EVENTS_MAX,
+            most=SNAPSHOT_COUNT_MAX,
         ),
         frames=read_number(
             environment,
             "EWALLET_SNAPSHOT_FRAMES",
             default=SNAPSHOT_FRAMES_DEFAULT,
             least=1,
-            most=SNAPSHOT_EVENTS_MAX,
+            most=SNAPSHOT_COUNT_MAX,
         ),
         seconds=read_number(
             environment,

@@ -1,9 +1,13 @@
 """The command line's own refusals, before anybody is asked."""
 
+import re
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
-from typing import ClassVar
+from typing import ClassVar, Final
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -11,6 +15,9 @@ from ewallet.cli import COMMANDS, main
 from ewallet.command_roles import role_environment, writer
 from ewallet.permissions import Role
 from writer.config import read_writer_settings
+
+DOCS: Final = Path(__file__).parents[2] / "docs"
+_SETTING: Final = re.compile(r"`(EWALLET_[A-Z_]+)`")
 
 
 @pytest.mark.parametrize(
@@ -135,6 +142,21 @@ def test_role_gets_its_options_as_variables() -> None:
     assert role_environment(Role.PROXY, options | {"insecure": True})["EWALLET_INSECURE"] == "1"
     chosen = role_environment(Role.PROXY, options | {"coordination": "tcc"})
     assert chosen["EWALLET_COORDINATION"] == "tcc"
+
+
+def test_each_documented_setting_has_a_flag() -> None:
+    """But for one that holds a password, and one that only containers need."""
+    settings = (DOCS / "operation.md").read_text().split("## Settings")[1].split("##")[0]
+    names = {name for row in settings.splitlines() for name in _SETTING.findall(row[:80])}
+    found = set[str]()
+    groups: list[click.Group] = [main]
+    for group in groups:
+        context = click.Context(group)
+        for each in map(partial(group.get_command, context), group.list_commands(context)):
+            assert each is not None
+            found |= {str(option.envvar) for option in each.params if option.envvar}
+            groups += [each] if isinstance(each, click.Group) else []
+    assert names - found == {"EWALLET_READ_STORE", "EWALLET_READY_FILE"}
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,17 @@ class Client:
                     return dropped
                 await asyncio.sleep(0.05)
 
+    async def until_shared(self) -> None:
+        """Return once the writers lead a party each: then none moves, which opens an epoch."""
+        async with asyncio.timeout(WAIT_S_MAX):
+            while True:
+                status = await self._get("/wallet/status")
+                leaders = [each["writer"]["id"] for each in status["partitions"] if each["writer"]]
+                leaders += [each["writer"] for each in status["coordinators"]]
+                if len(set(leaders)) == WRITERS:
+                    return
+                await asyncio.sleep(0.05)
+
     async def _get(self, path: str) -> dict[str, Any]:
         async with self._session.get(f"{self.url}{path}") as response:
             assert response.status == 200
@@ -188,6 +199,7 @@ async def test_a_deposed_writers_late_frames_are_stored_and_count_for_nobody(sta
 
         await until_snapshot(broker, client, above=sequence)
 
+        await client.until_shared()
         await append_late(broker, later)
         assert await client.until_dropped(4) == 4
         await broker.close()

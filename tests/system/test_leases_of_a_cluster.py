@@ -49,10 +49,15 @@ class Heard:
         renewed, expire = self._leases.renewed, self._leases.expire
 
         def noted(
-            writer_id: str, ready: Collection[int], leads: Collection[int], now_ms: int
+            writer_id: str,
+            ready: Collection[int],
+            leads: Collection[int],
+            now_ms: int,
+            *,
+            is_new: bool,
         ) -> None:
             self.times_ms[writer_id].append(now_ms)
-            renewed(writer_id, ready, leads, now_ms)
+            renewed(writer_id, ready, leads, now_ms, is_new=is_new)
 
         def watched(now_ms: int) -> None:
             living = set(self._leases.living)

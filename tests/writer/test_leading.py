@@ -10,7 +10,7 @@ import pytest
 
 from broker.port import APPEND_S_MAX, AppendRefused, AppendUnknown, BrokerFault, NoResponse
 from contracts.subjects import journal_subject, leader_subject, lease_subject
-from tests.writer.running import ALL, LEADER_SUBJECTS, Wallet
+from tests.writer.running import ALL, LEADER_SUBJECTS, PARTITIONS, Wallet
 from writer.config import SnapshotRule
 from writer.core.leases import LEASE_MS, LEASE_RENEWED_MS
 from writer.service.leading import Mandate
@@ -86,6 +86,90 @@ async def test_a_dead_writers_parties_are_taken_over(wallet: Wallet) -> None:
         wallet.connections["a"].die()
         wallet.running.pop("a")
         await wallet.until(lambda: wallet.load()["b"] == len(ALL))
+
+
+@pytest.mark.parametrize("way", ["it recovers", "it can't lead"])
+async def test_who_reads_on_takes_over_from_a_leader_that_fails(
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Both lead as many parties, and one can't read the last journal, which is no matter here."""
+
+    async def never(_fresh: Callable[[], Any]) -> Any:
+        await asyncio.Event().wait()
+
+    async with wallet.writer("d"), wallet.writer("a") as a:
+        await wallet.until_even()
+        unread, broken, *_ = (each for each in a.all if each.reigning.is_set())
+        async with wallet.writer("b") as b:
+            (unreadable,) = (each for each in b.all if each.party == unread.party)
+            monkeypatch.setattr(unreadable.snapshots, "restore", never)
+            (standby,) = (each for each in b.all if each.party == broken.party)
+            await wallet.until(lambda: b.leading.mandates[broken.party].is_ready)
+            wallet.connections["d"].die()
+            wallet.running.pop("d")
+            await wallet.until(lambda: wallet.load()["a"] == len(ALL))
+            if way == "it recovers":
+                monkeypatch.setattr(broken.snapshots, "restore", never)
+            else:
+                monkeypatch.setattr(wallet.connections["a"], "restore_queue", faulty)
+            wallet.server.publish(journal_subject(broken.party), b"no frame at all")
+            if broken.party in range(PARTITIONS):
+                await wallet.open_account(broken.party)
+            async with asyncio.timeout(0.1):
+                await standby.reigning.wait()
+
+
+async def test_who_is_new_is_handed_over_to_at_once_by_one_that_leaves(wallet: Wallet) -> None:
+    """Though a record of a dead writer is left, which lasts for a minute."""
+    async with wallet.writer("d"), wallet.writer("a") as a:
+        await wallet.until_even()
+        wallet.connections["d"].die()
+        wallet.running.pop("d")
+        await wallet.until(lambda: wallet.load()["a"] == len(ALL))
+        async with wallet.writer("b") as b:
+            for each in b.all:
+                await each.settled()
+            await a.leading.leave()
+            wallet.running.pop("a")
+            async with asyncio.timeout(0.1):
+                await wallet.until(lambda: wallet.load()["b"] == len(ALL))
+
+
+async def test_who_was_cut_off_holds_up_no_takeover(wallet: Wallet) -> None:
+    loop = asyncio.get_running_loop()
+    async with wallet.writer("a"), wallet.writer("b"), wallet.writer("c"):
+        await wallet.until_even()
+        wallet.connections["c"].cut()
+        await wallet.until(lambda: wallet.load()["a"] + wallet.load()["b"] == len(ALL))
+        await asyncio.sleep(3)
+        wallet.connections["a"].die()
+        wallet.running.pop("a")
+        died_s = loop.time()
+        await asyncio.sleep(0.4)
+        wallet.connections["c"].mend()
+        await wallet.until(lambda: sum(wallet.load().values()) == len(ALL))
+        assert loop.time() - died_s <= LEASE_MS / 1_000 + 0.02
+
+
+async def test_a_takeover_alone_is_no_reason_for_a_snapshot(wallet: Wallet) -> None:
+    """Frames count from the last one, whoever wrote it, and not from where this one stood by."""
+    wallet.snapshot_rule = SnapshotRule(events=10**9, frames=20, seconds=10**6)
+    snapshots = wallet.server.snapshots
+    async with wallet.writer("a"):
+        await wallet.until_even()
+        async with wallet.writer("b") as b:
+            await wallet.until_even()
+            standby = next(each for each in b.partitions if not each.reigning.is_set())
+            party = standby.party
+            while len(snapshots.sequences(party)) < 2:
+                await wallet.open_account(party)
+                await asyncio.sleep(0.01)
+            before = max(snapshots.sequences(party))
+            wallet.connections["a"].die()
+            wallet.running.pop("a")
+            await wallet.until(standby.reigning.is_set)
+            await asyncio.sleep(5)
+            assert max(snapshots.sequences(party)) == before
 
 
 @pytest.mark.parametrize("later_s", [0.0, 0.1, 0.3, 0.5, 0.65])

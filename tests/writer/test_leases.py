@@ -272,6 +272,33 @@ def test_who_is_new_knows_the_living_once_all_that_it_found_are_heard_or_over() 
     assert not leases.knows_the_living
 
 
+def test_who_was_deaf_for_long_does_not_know_the_living_before_it_hears_them() -> None:
+    leases = Leases("b")
+    leases.renewed("a", ALL, (), -1)
+    for at_ms in (0, 1, LEASE_MS):
+        leases.renewed("b", ALL, (), at_ms)
+        if at_ms == 1:
+            leases.renewed("a", ALL, (), at_ms)
+    leases.expire(LEASE_MS + 1)
+    assert "a" in leases.living, "others take it for dead now"
+    assert not leases.knows_the_living
+    leases.renewed("a", ALL, (), LEASE_MS + 2)
+    assert leases.knows_the_living
+
+
+@given(writers, owners, st.sets(st.sampled_from("abcdefg")))
+def test_who_is_new_gets_nothing_that_others_lead_or_can(
+    living: set[str], leaders: dict[int, str], new: set[str]
+) -> None:
+    dealt = deal(dict.fromkeys(living, ALL), leaders, new)
+    assert sorted(dealt) == sorted(ALL), "somebody gets it"
+    for party, writer_id in dealt.items():
+        if writer_id in new:
+            assert leaders.get(party) == writer_id or (
+                living <= new and leaders.get(party) not in living
+            )
+
+
 def test_a_writer_that_stops_is_followed_at_once() -> None:
     leases = Leases("b")
     for writer_id in "ab":

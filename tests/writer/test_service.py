@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker.port import AppendUnknown, StreamState
+from broker.port import AppendUnknown, Disconnected, StreamState
 from contracts.commands import Command, OpenAccount, Transfer
 from contracts.coordination import Step
 from contracts.events import (
@@ -21,6 +21,7 @@ from contracts.events import (
     TransferStarted,
 )
 from contracts.frames import STEP_FRAME, StepFrame
+from contracts.parties import COORDINATOR
 from contracts.steps import StepAnswered, TakeStep
 from contracts.subjects import (
     command_subject,
@@ -359,6 +360,67 @@ async def test_steps_whose_frame_was_lost_are_decided_by_the_next_reign(
         divided.steps.send([Outgoing(0, CREDIT)], at_ms=0)
         await divided.until(StepTaken, 1)
         assert is_lost.is_set()
+
+
+async def test_steps_whose_frame_could_not_be_sent_are_decided_by_the_next_reign(
+    divided: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = divided.server.connect()
+    append = connection.append
+
+    async def unsent(*_arguments: object, **_options: object) -> asyncio.Future[int]:
+        monkeypatch.setattr(connection, "append", append)
+        raise Disconnected("nothing was sent")
+
+    async with divided.writer("w", connection, kind=LoneMandate):
+        await divided.send(*DIVIDED)
+        await divided.until(AccountOpened, 1)
+        monkeypatch.setattr(connection, "append", unsent)
+        assert divided.steps is not None
+        divided.steps.send([Outgoing(0, CREDIT)], at_ms=0)
+        await divided.until(StepTaken, 1)
+
+
+async def test_steps_whose_reign_a_lost_connection_ended_leave_with_the_next_one(
+    divided: World,
+) -> None:
+    connection = divided.server.connect()
+    async with divided.writer("w", connection, kind=LoneMandate):
+        await divided.send(*DIVIDED)
+        await divided.until(AccountOpened, 1)
+        party = divided.party
+        assert divided.steps is not None
+        assert party is not None
+        divided.steps.send([Outgoing(0, CREDIT)], at_ms=0)
+        while not party.in_flight:  # noqa: ASYNC110  # nobody else needs to be told
+            await asyncio.sleep(0)
+        connection.cut()
+        await asyncio.sleep(1.0)
+        connection.mend()
+        await divided.until(EpochOpened, 2)
+        await divided.until(StepTaken, 1)
+
+
+async def test_steps_that_wait_for_a_lock_go_on_to_wait_in_the_next_reign(divided: World) -> None:
+    def step(kind: Step, name: str) -> Outgoing:
+        return Outgoing(0, TakeStep(kind, "foo", "bar", 10, "USD", name, COORDINATOR))
+
+    async with divided.writer("old"):
+        await divided.send(*DIVIDED)
+        await divided.until(AccountOpened, 1)
+        steps, old = divided.steps, divided.party
+        assert steps is not None
+        assert old is not None
+        steps.send([step(Step.PREPARE_CREDIT, "t1"), step(Step.PREPARE_CREDIT, "t2")], at_ms=0)
+        await divided.until(StepTaken, 1)
+        assert old.machine is not None
+        assert old.machine.waiting_count == 1
+        divided.mandates["old"].withdraw()
+        async with asyncio.timeout(DEADLINE_S):
+            await divided.came_free.wait()
+        async with divided.writer("new"):
+            steps.send([step(Step.COMMIT_CREDIT, "t1")], at_ms=0)
+            await divided.until(StepTaken, 3)
 
 
 def steps_taken(world: World) -> list[Event]:

@@ -48,6 +48,8 @@ class _Lease(Struct):
     """The parties that it does not lead and whose journal it has read to the end."""
     leads: frozenset[int]
     """With those that it hands over, until another is named."""
+    is_new: bool
+    """It still reads journals, or does not know who lives: others go first."""
     ends_at_ms: int
     begun_anew: int = 0
     """How often, since the writer was heard."""
@@ -74,7 +76,7 @@ class Leases:
         """When a renewal of its own was heard last; None: never, or not since `read_anew`."""
         self._leaders: dict[int, _Leader] = {}
         self._unheard: set[str] = set()
-        """Known by what is left of them since before this writer heard itself: they may be dead."""
+        """Not heard since this writer did not hear itself for long: they may be dead."""
         self._is_leaving = False
         self._promised: dict[int, str] = {}
         """To whom this writer will hand over what it still leads: dealt with as if it were done."""
@@ -84,16 +86,24 @@ class Leases:
     # --- what was heard ---
 
     def renewed(
-        self, writer_id: str, ready: Collection[int], leads: Collection[int], now_ms: int
+        self,
+        writer_id: str,
+        ready: Collection[int],
+        leads: Collection[int],
+        now_ms: int,
+        *,
+        is_new: bool = False,
     ) -> None:
         """A writer lives, leads some parties and is ready for others."""
         lasts_ms = LEASE_MS
-        self._unheard.discard(writer_id)
         if writer_id == self._own_id:
             self._give_time(now_ms)
             self._heard_itself_ms = now_ms
             lasts_ms = _DEAF_MS
-        self._leases[writer_id] = _Lease(frozenset(ready), frozenset(leads), now_ms + lasts_ms)
+        self._unheard.discard(writer_id)
+        self._leases[writer_id] = _Lease(
+            frozenset(ready), frozenset(leads), is_new, now_ms + lasts_ms
+        )
 
     def _give_time(self, now_ms: int) -> None:
         """Others could not be heard while this writer did not hear itself: see above.
@@ -101,9 +111,8 @@ class Leases:
         What was heard after a long time may be old: others are dealt nothing until heard again.
         """
         since_ms = self._heard_itself_ms
-        if since_ms is None:
-            self._unheard = set(self._leases)
         if since_ms is None or now_ms - since_ms > _LONG_DEAF_MS:
+            self._unheard = set(self._leases)
             for lease in self._leases.values():
                 if lease.begun_anew < _BEGUN_ANEW_MAX:
                     lease.ready, lease.ends_at_ms = frozenset(), now_ms + LEASE_MS
@@ -155,10 +164,10 @@ class Leases:
 
     @property
     def knows_the_living(self) -> bool:
-        """Whether it would know of each death when those know that were there before it.
+        """Whether it knows of each death when all others do.
 
-        Until then it should be dealt nothing: others would leave to it what a dead writer led, and
-        it would take that for led. That lasts until all are heard again, or for one lease.
+        Not when it is new or was deaf for long, until all are heard again, or for one lease.
+        What a dead writer led should not be dealt to it meanwhile: it would take that for led.
         """
         return self._heard_itself_ms is not None and self._unheard.isdisjoint(self._leases)
 
@@ -242,7 +251,8 @@ class Leases:
             for writer_id, lease in self._leases.items()
             if party in lease.ready and writer_id != self._own_id
         )
-        return {party: min(ready, key=load.__getitem__, default=self._own_id)}
+        least = min(ready, key=lambda each: (self._leases[each].is_new, load[each]), default=None)
+        return {party: self._own_id if least is None else least}
 
     def to_hand_over(self) -> dict[int, str]:
         """The parties that this writer leads and that are dealt to another, and to whom.
@@ -266,18 +276,22 @@ class Leases:
             if writer_id in self._leases and party in self._leases[writer_id].ready
         }
         ready = {writer_id: lease.ready for writer_id, lease in self._leases.items()}
+        new = {writer_id for writer_id, lease in self._leases.items() if lease.is_new}
         leaders = {**self.leaders, **self._promised}
-        if self._last_deal[0] != (ready, leaders):
-            self._last_deal = (ready, leaders), deal(ready, leaders)
+        if self._last_deal[0] != (ready, leaders, new):
+            self._last_deal = (ready, leaders, new), deal(ready, leaders, new)
         return self._last_deal[1]
 
 
-def deal(ready: Mapping[str, Collection[int]], leaders: Mapping[int, str]) -> dict[int, str]:
+def deal(
+    ready: Mapping[str, Collection[int]], leaders: Mapping[int, str], new: Collection[str] = ()
+) -> dict[int, str]:
     """Give each party a writer that lives: evenly, and moving as few as that takes.
 
     ready says for which parties each writer that lives is ready, leaders who leads now. A leader
     keeps what it leads, ready or not, unless that is two more than another could take over. A
-    party for which nobody is ready is not dealt.
+    party for which nobody is ready is not dealt. Who is new gets only what nobody leads and nobody
+    else is ready for.
     """
     load = dict.fromkeys(sorted(ready), 0)
     dealt: dict[int, str] = {}
@@ -286,10 +300,12 @@ def deal(ready: Mapping[str, Collection[int]], leaders: Mapping[int, str]) -> di
             dealt[party] = leader
             load[leader] += 1
     for party in sorted(set().union(*ready.values()) - dealt.keys()):
-        takers = [writer_id for writer_id in load if party in ready[writer_id]]
+        able = [writer_id for writer_id in load if party in ready[writer_id]]
+        takers = [writer_id for writer_id in able if writer_id not in new] or able
         dealt[party] = taker = min(takers, key=load.__getitem__)
         load[taker] += 1
-    while (move := _evening_move(ready, load, dealt)) is not None:
+    settled = {writer_id: ready[writer_id] for writer_id in ready if writer_id not in new}
+    while (move := _evening_move(settled, load, dealt)) is not None:
         party, taker = move
         load[dealt[party]] -= 1
         load[taker] += 1
@@ -303,7 +319,7 @@ def _evening_move(
     """A party and who should have it instead, so that loads differ by less; None: they are even."""
     if max(load.values(), default=0) - min(load.values(), default=0) < _WORTH_A_MOVE:
         return None  # as nearly always, and this is asked at each renewal
-    for taker in sorted(load, key=load.__getitem__):
+    for taker in sorted(ready, key=load.__getitem__):
         for party, giver in sorted(dealt.items(), key=lambda each: (-load[each[1]], each[0])):
             if load[giver] - load[taker] >= _WORTH_A_MOVE and party in ready[taker]:
                 return party, taker

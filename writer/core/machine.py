@@ -14,10 +14,11 @@ from typing import Generic, TypeVar
 from msgspec import Struct
 
 from contracts.chain import Chained, Tip, Unchained, advanced, follow, genesis
+from contracts.commands import Command
 from contracts.events import EpochOpened, Event
 from contracts.frames import EVENT_FRAME, CommandFrame, EventFrame, Source, StepFrame
 from contracts.limits import DUE_EVENTS_MAX, UNFINISHED_TRANSFERS_MAX, WAITING_COMMANDS_MAX
-from contracts.steps import Tick
+from contracts.steps import StepMessage, Tick
 from writer.core.rules import Message, Outgoing, Rules
 
 
@@ -132,6 +133,12 @@ class Machine(Generic[R]):
         self._waiting: dict[int, dict[tuple[str, Message], Waiting]] = {}
         """By what they wait for, in their order. A message that is sent again keeps its place."""
         self.waiting_count = 0
+
+    @property
+    def waiting_steps(self) -> list[StepMessage]:
+        """Those that can't be decided yet, in the order in which they would be."""
+        waiting = (each for queue in self._waiting.values() for each in queue.values())
+        return [each.message for each in waiting if not isinstance(each.message, Command)]
 
     def open_epoch(self, writer_id: str, fresh_key: bytes) -> Decision:
         """Begin a new reign: the first frame of every writer, before it reads its queue.

@@ -51,6 +51,7 @@ class _Renewal(msgspec.Struct, frozen=True):
 
     ready: list[int]
     leads: list[int]
+    is_new: bool = False
 
 
 _RENEWALS: Final = msgspec.json.Decoder(_Renewal)
@@ -135,8 +136,8 @@ class Leading:
         self._last_sequence = 0
         self._refused: dict[int, tuple[int, int]] = {}
         """By party, the revision that a claim rested on, and since when it has been refused."""
-        self._told_ready: list[int] = []
-        """The ready parties that the last renewal named."""
+        self._told_new = True
+        """What the last renewal said."""
         self._is_leaving = False
 
     async def run(self) -> None:
@@ -173,19 +174,14 @@ class Leading:
 
     @property
     def ready_parties(self) -> list[int]:
-        """The parties that this process offers to lead at once.
+        """The parties that this process does not lead and could lead at once."""
+        return [party for party, mandate in self.mandates.items() if mandate.is_ready]
 
-        Those that others lead only once it has read all journals: reading is much work, and what it
-        leads meanwhile would wait for that.
-        """
-        if not self.leases.knows_the_living:
-            return []
+    @property
+    def is_new(self) -> bool:
+        """Whether others are better off to lead: this process reads journals, or who lives."""
         has_read_all = all(mandate.was_ready.is_set() for mandate in self.mandates.values())
-        return [
-            party
-            for party, mandate in self.mandates.items()
-            if mandate.is_ready and (has_read_all or mandate.needed.is_set())
-        ]
+        return not (has_read_all and self.leases.knows_the_living)
 
     @property
     def led_parties(self) -> list[int]:
@@ -202,8 +198,10 @@ class Leading:
         while not self._is_leaving:
             self._renew_now.clear()
             next_s = loop.time() + _RENEWED_S
-            self._told_ready = self.ready_parties
-            renewal = msgspec.json.encode(_Renewal(self._told_ready, self.led_parties))
+            self._told_new = self.is_new
+            renewal = msgspec.json.encode(
+                _Renewal(self.ready_parties, self.led_parties, self._told_new)
+            )
             try:
                 await self._put(subject, renewal, _RENEWED_S, lasts_s=_LEASE_KEPT_S)
                 is_told = False
@@ -237,7 +235,9 @@ class Leading:
     def _hear_lease(self, writer_id: str, data: bytes) -> None:
         if data:
             renewal = _RENEWALS.decode(data)
-            self.leases.renewed(writer_id, renewal.ready, renewal.leads, self._now_ms())
+            self.leases.renewed(
+                writer_id, renewal.ready, renewal.leads, self._now_ms(), is_new=renewal.is_new
+            )
         else:
             self.leases.ended(writer_id)
 
@@ -262,7 +262,7 @@ class Leading:
             self._changed.clear()
             self.leases.expire(self._now_ms())
             self._note_led()
-            if self.ready_parties != self._told_ready:
+            if self.is_new is not self._told_new:
                 self._renew_now.set()
             promised = await self._hand_over()
             named = dict.fromkeys(self.leases.to_take(), self._writer_id)

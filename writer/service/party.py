@@ -11,7 +11,7 @@ after it is void, so the whole machine is dropped and rebuilt from what is durab
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, Generic, TypeVar
 
@@ -35,8 +35,6 @@ from writer.service.turns import Turns
 
 _log = logging.getLogger(__name__)
 
-_FRAMES_IN_FLIGHT_MAX: Final = 1
-"""What comes while a frame is out leaves in the next: see docs/adr/0006."""
 _TICK_LOST_S: Final = 2.0
 """A tick that is not back by then was lost with its queue."""
 _GATHERED_FRAMES_MAX: Final = 1_024
@@ -53,14 +51,14 @@ _PROVEN_S: Final = 10.0
 R = TypeVar("R", bound=Rules)
 
 
-class _InFlight(Struct, frozen=True):
+class _InFlight(Struct):
     """A decision that is not known to be durable."""
 
     decision: Decision
     group: Sequence[QueuedFrame]
     """What it decides."""
-    acknowledged: asyncio.Future[int] | None
-    """None: it has no frame."""
+    acknowledged: asyncio.Future[int] | None = None
+    """None: it has no frame, or that is being sent."""
 
 
 class PartyWriter(Generic[R]):
@@ -112,14 +110,15 @@ class PartyWriter(Generic[R]):
         )
         self._queue: Following | None = None
         """The queue as this reign reads it."""
-        self._in_flight: deque[_InFlight] = deque()
-        self._decided = asyncio.Event()
-        """Something is in flight."""
+        self._in_flight: _InFlight | None = None
+        self._sent = asyncio.Event()
+        """It is in flight."""
         self._gathered: deque[QueuedFrame] = deque()
         """What has come from the queue and from other parties of this process, in that order."""
         self._arrived = asyncio.Event()
         self._taken = asyncio.Event()
-        self._room = asyncio.Semaphore(_FRAMES_IN_FLIGHT_MAX)
+        self._room = asyncio.Semaphore()
+        """For one frame: what comes while it is out leaves in the next, see docs/adr/0006."""
         self._has_unfinished = asyncio.Event()
         self._ticked = asyncio.Event()
         """The last tick has come out of the queue."""
@@ -166,7 +165,7 @@ class PartyWriter(Generic[R]):
     @property
     def in_flight(self) -> int:
         """Decisions that are not known to be durable yet."""
-        return len(self._in_flight)
+        return int(self._in_flight is not None)
 
     async def settled(self) -> None:
         """Return once this party is led here, or elsewhere and could be taken over at once."""
@@ -197,7 +196,7 @@ class PartyWriter(Generic[R]):
             self._steps.send_by_queue(each.party, [each.message])
         self.epoch = machine.tip.epoch
         self._reigning_since_s = asyncio.get_running_loop().time()
-        self._room = asyncio.Semaphore(_FRAMES_IN_FLIGHT_MAX)
+        self._room = asyncio.Semaphore()
         self._has_unfinished.set()
         self._steps.local[self.party] = self._arrive
         self.reigning.set()
@@ -245,7 +244,7 @@ class PartyWriter(Generic[R]):
         raise min(faults, key=_is_curable, default=BrokerFault("the queue is read no more"))
 
     def _keep_machine(self, machine: Machine[R]) -> None:
-        """After a reign that ended with nothing in flight."""
+        """Stand by with it after a reign that ended with nothing in flight."""
         assert (machine.tip.sequence, machine.tip.hash) == (
             self.durable_sequence,
             self.durable_hash,
@@ -261,37 +260,35 @@ class PartyWriter(Generic[R]):
         """Forget everything that was decided and is not known to be durable."""
         self.reigning.clear()
         self._steps.local.pop(self.party, None)
-        undecided = self._void_in_flight()
-        undecided += self._gathered
+        self._leave_steps()
+        self._void_in_flight()
         self._gathered.clear()
-        self._leave_steps(undecided)
         self._arrived.clear()
         self._machine = None
         if self._queue is not None:
             queue, self._queue = self._queue, None
             await queue.close()
 
-    def _void_in_flight(self) -> list[QueuedFrame]:
-        """Drop what is out, and give what it would have decided."""
-        undecided = list[QueuedFrame]()
-        for each in self._in_flight:
-            undecided += each.group
-            if each.acknowledged is None or each.acknowledged.cancel():
-                continue
-            if not each.acknowledged.cancelled():
-                each.acknowledged.exception()  # looked at, or asyncio complains: it was the end
-        self._in_flight.clear()
-        self._decided.clear()
-        return undecided
+    def _leave_steps(self) -> None:
+        """Put steps that were not decided into the queue, for whoever leads next.
 
-    def _leave_steps(self, undecided: Iterable[QueuedFrame]) -> None:
-        """Put steps that did not come by the queue there, for whoever leads next.
-
-        All else it reads there anyway. Who sent the steps would miss them after a second only.
+        Those are left out that it reads there anyway. Who sent the others would miss them after a
+        second only.
         """
-        for each in undecided:
+        in_flight = () if self._in_flight is None else self._in_flight.group
+        for each in (*in_flight, *self._gathered):
             if not each.sequence and isinstance(each.frame, StepFrame):
                 self._steps.send_by_queue(self.party, each.frame.steps)
+        if self._machine is not None:
+            self._steps.send_by_queue(self.party, self._machine.waiting_steps)
+
+    def _void_in_flight(self) -> None:
+        """What was decided, and may be stored yet, counts as it is read in the journal."""
+        acknowledged = None if self._in_flight is None else self._in_flight.acknowledged
+        self._in_flight = None
+        self._sent.clear()
+        if acknowledged is not None and not acknowledged.cancel() and not acknowledged.cancelled():
+            acknowledged.exception()  # looked at, or asyncio complains: it ended the reign
 
     # --- the hot path ---
 
@@ -346,26 +343,25 @@ class PartyWriter(Generic[R]):
             self._taken.set()
             # No await between deciding and sending: the order of frames is the order of decisions.
             decision = self._machine.decide(group)
-            acknowledged = None
+            self._in_flight = each = _InFlight(decision, group)
             if decision.data is not None:
-                acknowledged = await self._append(decision.data)
+                each.acknowledged = await self._append(decision.data)
                 self._journal_sequence += 1
-                self._turns.sent(acknowledged)
-            self._in_flight.append(_InFlight(decision, group, acknowledged))
-            self._decided.set()
+                self._turns.sent(each.acknowledged)
+            self._sent.set()
             if self._machine.rules.unfinished_count:
                 self._has_unfinished.set()
 
     async def _await_acknowledgements(self) -> None:
         """Notice what is durable, in order, and send then what follows from it, never before."""
         while True:
-            await self._decided.wait()
-            each = self._in_flight[0]
+            await self._sent.wait()
+            self._sent.clear()
+            each = self._in_flight
+            assert each is not None
             if each.acknowledged is not None:
                 self._note_appended(each.decision, await each.acknowledged)
-            self._in_flight.popleft()
-            if not self._in_flight:
-                self._decided.clear()
+            self._in_flight = None
             self._room.release()
             self._steps.send(each.decision.outgoing, each.decision.at_ms)
 
@@ -379,6 +375,7 @@ class PartyWriter(Generic[R]):
             await self._has_unfinished.wait()
             await asyncio.sleep(TICK_MS / 1_000)  # noqa: TID251  # the timer that the rules lack
             if self._machine.rules.unfinished_count:
+                await self._broker.connected()  # ticks would wait for that, and come all at once
                 self._ticked.clear()
                 self._steps.send_by_queue(self.party, [Tick(self.epoch)])
                 with suppress(TimeoutError):

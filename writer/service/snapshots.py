@@ -110,8 +110,8 @@ class Snapshots(Generic[R]):
         """Of those that the last recovery did not use."""
         self._last_sequence = 0
         """Of the last one, or of the last that was tried."""
-        self._last_stream_sequence = 0
-        """Of its frame; of one before it, where another process wrote it since: rather too soon."""
+        self._last_stream_sequence: int | None = 0
+        """Of its frame. None: another process wrote it, and frames count from the next look on."""
         self._due_at_s = inf
         """By the loop's clock."""
         self._frozen: Frozen | None = None
@@ -189,6 +189,8 @@ class Snapshots(Generic[R]):
         stream_sequence is the place of the tip's frame in the journal's stream.
         """
         sequence, now_s = machine.tip.sequence, asyncio.get_running_loop().time()
+        if self._last_stream_sequence is None:
+            self._last_stream_sequence = stream_sequence
         new = sequence - self._last_sequence
         is_due = new > 0 and (
             new >= self._rule.events
@@ -229,6 +231,8 @@ class Snapshots(Generic[R]):
         newer = [each for each in stored if each > self._last_sequence and each not in known]
         self._good = [*newer, *self._good][:SNAPSHOTS_KEPT]
         self._last_sequence = max(self._good, default=0)
+        if newer:
+            self._last_stream_sequence = None
 
     async def _wait(self, take_if_due: Callable[[], None]) -> None:
         """Return once something is frozen, or it was time to look whether something is due."""

@@ -69,7 +69,6 @@ class Standby(Generic[R]):
 
         stream_sequence is the place of its last frame in the journal's stream.
         """
-        machine.end_reign()
         self._kept = machine, stream_sequence
 
     async def until_mandate(self, unready_s: float = 0.0) -> tuple[Machine[R], int]:
@@ -107,6 +106,7 @@ class Standby(Generic[R]):
         kept, self._kept = self._kept, None
         if kept is not None:
             machine, stream_sequence = kept
+            machine.end_reign()
             last = await self._broker.stored_message(journal_stream(self._party), stream_sequence)
             if last is not None and frame_hash(last.data) == machine.tip.hash:
                 return Recovered(machine, last, [])

@@ -4,7 +4,6 @@ A party that this process leads too gets its steps at once. To others, what the 
 turn of the event loop ask for leaves in one frame each.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
@@ -18,8 +17,6 @@ from writer.core.rules import Outgoing
 
 Arrive = Callable[[StepFrame, int], None]
 """Takes steps and the time of what they follow from, Unix ms."""
-
-_log = logging.getLogger(__name__)
 
 
 class StepSender:
@@ -64,8 +61,13 @@ class StepSender:
             yield StepFrame(self._sender_id, first, of_frame)
 
     async def _publish(self, party: int, steps: list[StepMessage]) -> None:
+        """Send them once there is a connection: a reign that it ends leaves steps behind."""
         for frame in self._frames(party, steps):
-            try:
-                await self._broker.publish(step_subject(party), STEP_FRAME.encode(frame))
-            except Disconnected as fault:
-                _log.warning("%s steps not sent: %s", len(frame.steps), fault)
+            data = STEP_FRAME.encode(frame)
+            while True:
+                try:
+                    await self._broker.publish(step_subject(party), data)
+                except Disconnected:
+                    await self._broker.connected()
+                else:
+                    break
