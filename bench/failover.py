@@ -24,7 +24,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from math import inf
 from pathlib import Path
 
 import aiohttp
@@ -119,12 +118,8 @@ def run(settings: Settings) -> int:
 
 
 def _takeover_s(epochs_ns: Mapping[int, Sequence[int]], death: Death) -> float | None:
-    """Until the last party that the dead process led has another leader.
-
-    None if it led nothing, and infinity if one stayed without.
-    """
-    taken = [takeover_s(epochs_ns[party], death.died_ns) for party in death.led]
-    return max((inf if each is None else each for each in taken), default=None)
+    """Until the last party that the dead process led has another leader; None: it led nothing."""
+    return max((takeover_s(epochs_ns[party], death.died_ns) for party in death.led), default=None)
 
 
 class Elsewhere:

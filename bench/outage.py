@@ -181,13 +181,12 @@ def epochs_ns(data: Path, party: int) -> list[int]:
     return [at_ns for at_ns, event in journal if isinstance(event, EpochOpened)]
 
 
-def takeover_s(epochs_ns: Sequence[int], died_ns: int) -> float | None:
-    """When somebody led a party again after its leader's death, in seconds from that.
-
-    None: nobody did.
-    """
+def takeover_s(epochs_ns: Sequence[int], died_ns: int) -> float:
+    """When somebody led a party again after its leader's death, in seconds from that."""
     after = bisect_right(epochs_ns, died_ns)
-    return None if after == len(epochs_ns) else round((epochs_ns[after] - died_ns) / 1e9, 3)
+    if after == len(epochs_ns):
+        raise BenchError("nobody took over what a dead process led")
+    return round((epochs_ns[after] - died_ns) / 1e9, 3)
 
 
 def journal_events(data: Path, party: int) -> Iterable[tuple[int, Event]]:

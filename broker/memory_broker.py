@@ -88,6 +88,7 @@ class MemoryBroker(MemoryMessages):
         Of what it had sent, the first so many messages still arrive.
         """
         self._closed.set()
+        self._mended.clear()
         self.session.end(arriving)
         for following in self._followings:
             following.detach()

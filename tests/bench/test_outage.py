@@ -1,7 +1,10 @@
 """What clients and journals say of a death."""
 
+import pytest
+
 from bench.clients import Answer
 from bench.outage import UnderWay, stall, takeover_s, wait
+from bench.settings import BenchError
 from contracts.coordination import Coordination, Step
 from contracts.events import Event, StepTaken, TransferFinished, TransferStarted
 
@@ -99,4 +102,5 @@ def test_one_transfers_end_does_not_unlock_anothers_account() -> None:
 def test_a_party_is_taken_over_when_its_next_epoch_is_opened() -> None:
     epochs_ns = [1_000_000_000, 2_700_000_000, 2_900_000_000]
     assert takeover_s(epochs_ns, 2_000_000_000) == 0.7
-    assert takeover_s(epochs_ns, 2_900_000_000) is None
+    with pytest.raises(BenchError):
+        takeover_s(epochs_ns, 2_900_000_000)

@@ -226,3 +226,14 @@ def test_a_question_to_a_server_that_is_cut_off_meanwhile_gets_no_answer() -> No
             await asking
 
     play(work())
+
+
+async def test_who_waits_for_a_connection_that_died_leaves_others_their_turn() -> None:
+    connection = MemoryServer(lambda: 0).connect()
+    connection.cut()
+    connection.mend()
+    connection.die()
+    waiting = asyncio.create_task(connection.connected())
+    await asyncio.sleep(1.0)
+    assert not waiting.done()
+    waiting.cancel()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from broker.memory_broker import MemoryBroker, MemoryServer
+from broker.port import BrokerFault
 from contracts.commands import OpenAccount
 from contracts.frames import COMMAND_FRAME, CommandFrame
 from contracts.parties import parties
@@ -30,6 +31,16 @@ DEADLINE_S = 10.0
 PARTITIONS = 3
 ALL = parties(PARTITIONS)
 LEADER_SUBJECTS = [leader_subject(party) for party in ALL]
+
+
+async def faulty(*_arguments: object) -> None:
+    """What every call of some method of a connection comes to."""
+    raise BrokerFault("not to be had here")
+
+
+async def never(_fresh: Callable[[], Any]) -> Any:
+    """What reading a snapshot or a journal comes to that is out of reach."""
+    await asyncio.Event().wait()
 
 
 class Wallet:

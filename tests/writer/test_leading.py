@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from broker.port import APPEND_S_MAX, AppendRefused, AppendUnknown, BrokerFault, NoResponse
+from broker.port import APPEND_S_MAX, AppendRefused, AppendUnknown, NoResponse
 from contracts.subjects import journal_subject, leader_subject, lease_subject
-from tests.writer.running import ALL, LEADER_SUBJECTS, PARTITIONS, Wallet
+from tests.writer.running import ALL, LEADER_SUBJECTS, Wallet, faulty
 from writer.config import SnapshotRule
-from writer.core.leases import LEASE_MS, LEASE_RENEWED_MS
+from writer.core.leases import LEASE_RENEWED_MS
 from writer.service.leading import Mandate
 from writer.service.snapshots import SNAPSHOTS_KEPT
 
@@ -86,134 +86,6 @@ async def test_a_dead_writers_parties_are_taken_over(wallet: Wallet) -> None:
         wallet.connections["a"].die()
         wallet.running.pop("a")
         await wallet.until(lambda: wallet.load()["b"] == len(ALL))
-
-
-@pytest.mark.parametrize("way", ["it recovers", "it can't lead"])
-async def test_who_reads_on_takes_over_from_a_leader_that_fails(
-    wallet: Wallet, monkeypatch: pytest.MonkeyPatch, way: str
-) -> None:
-    """Both lead as many parties, and one can't read the last journal, which is no matter here."""
-
-    async def never(_fresh: Callable[[], Any]) -> Any:
-        await asyncio.Event().wait()
-
-    async with wallet.writer("d"), wallet.writer("a") as a:
-        await wallet.until_even()
-        unread, broken, *_ = (each for each in a.all if each.reigning.is_set())
-        async with wallet.writer("b") as b:
-            (unreadable,) = (each for each in b.all if each.party == unread.party)
-            monkeypatch.setattr(unreadable.snapshots, "restore", never)
-            (standby,) = (each for each in b.all if each.party == broken.party)
-            await wallet.until(lambda: b.leading.mandates[broken.party].is_ready)
-            wallet.connections["d"].die()
-            wallet.running.pop("d")
-            await wallet.until(lambda: wallet.load()["a"] == len(ALL))
-            if way == "it recovers":
-                monkeypatch.setattr(broken.snapshots, "restore", never)
-            else:
-                monkeypatch.setattr(wallet.connections["a"], "restore_queue", faulty)
-            wallet.server.publish(journal_subject(broken.party), b"no frame at all")
-            if broken.party in range(PARTITIONS):
-                await wallet.open_account(broken.party)
-            async with asyncio.timeout(0.1):
-                await standby.reigning.wait()
-
-
-async def test_who_is_new_is_handed_over_to_at_once_by_one_that_leaves(wallet: Wallet) -> None:
-    """Though a record of a dead writer is left, which lasts for a minute."""
-    async with wallet.writer("d"), wallet.writer("a") as a:
-        await wallet.until_even()
-        wallet.connections["d"].die()
-        wallet.running.pop("d")
-        await wallet.until(lambda: wallet.load()["a"] == len(ALL))
-        async with wallet.writer("b") as b:
-            for each in b.all:
-                await each.settled()
-            await a.leading.leave()
-            wallet.running.pop("a")
-            async with asyncio.timeout(0.1):
-                await wallet.until(lambda: wallet.load()["b"] == len(ALL))
-
-
-async def test_who_was_cut_off_holds_up_no_takeover(wallet: Wallet) -> None:
-    loop = asyncio.get_running_loop()
-    async with wallet.writer("a"), wallet.writer("b"), wallet.writer("c"):
-        await wallet.until_even()
-        wallet.connections["c"].cut()
-        await wallet.until(lambda: wallet.load()["a"] + wallet.load()["b"] == len(ALL))
-        await asyncio.sleep(3)
-        wallet.connections["a"].die()
-        wallet.running.pop("a")
-        died_s = loop.time()
-        await asyncio.sleep(0.4)
-        wallet.connections["c"].mend()
-        await wallet.until(lambda: sum(wallet.load().values()) == len(ALL))
-        assert loop.time() - died_s <= LEASE_MS / 1_000 + 0.02
-
-
-async def test_a_takeover_alone_is_no_reason_for_a_snapshot(wallet: Wallet) -> None:
-    """Frames count from the last one, whoever wrote it, and not from where this one stood by."""
-    wallet.snapshot_rule = SnapshotRule(events=10**9, frames=20, seconds=10**6)
-    snapshots = wallet.server.snapshots
-    async with wallet.writer("a"):
-        await wallet.until_even()
-        async with wallet.writer("b") as b:
-            await wallet.until_even()
-            standby = next(each for each in b.partitions if not each.reigning.is_set())
-            party = standby.party
-            while len(snapshots.sequences(party)) < 2:
-                await wallet.open_account(party)
-                await asyncio.sleep(0.01)
-            before = max(snapshots.sequences(party))
-            wallet.connections["a"].die()
-            wallet.running.pop("a")
-            await wallet.until(standby.reigning.is_set)
-            await asyncio.sleep(5)
-            assert max(snapshots.sequences(party)) == before
-
-
-@pytest.mark.parametrize("later_s", [0.0, 0.1, 0.3, 0.5, 0.65])
-async def test_who_comes_after_a_death_holds_up_no_takeover(wallet: Wallet, later_s: float) -> None:
-    """As the dead one's successor, which can't know how long its predecessor has been silent."""
-    loop = asyncio.get_running_loop()
-    async with wallet.writer("a"), wallet.writer("b"):
-        await wallet.until_even()
-        wallet.connections["a"].die()
-        wallet.running.pop("a")
-        died_s = loop.time()
-        await asyncio.sleep(later_s)
-        async with wallet.writer("c"):
-            await wallet.until(lambda: sum(wallet.load().values()) == len(ALL))
-            taken_over_s = loop.time() - died_s
-            assert taken_over_s <= LEASE_MS / 1_000 + 0.02
-            await wallet.until_even()
-
-
-async def test_who_has_not_read_all_journals_is_handed_nothing_but_takes_what_nobody_leads(
-    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    is_over = asyncio.Event()
-    async with wallet.writer("a"):
-        await wallet.until_even()
-        async with wallet.writer("b") as b:
-            last = b.partitions[-1]
-            restore = last.snapshots.restore
-
-            async def slow(fresh: Callable[[], Any]) -> Any:
-                await is_over.wait()
-                return await restore(fresh)
-
-            monkeypatch.setattr(last.snapshots, "restore", slow)
-            others = [each for each in b.leading.mandates if each != last.party]
-            mandates = b.leading.mandates
-            await wallet.until(lambda: all(mandates[each].is_ready for each in others))
-            await asyncio.sleep(2.0)
-            assert wallet.load()["b"] == 0
-            wallet.connections["a"].die()
-            wallet.running.pop("a")
-            await wallet.until(lambda: wallet.load()["b"] == len(others))
-            is_over.set()
-            await wallet.until(lambda: wallet.load()["b"] == len(ALL))
 
 
 async def test_nothing_is_handed_to_a_writer_that_died_before_another_came(wallet: Wallet) -> None:
@@ -401,11 +273,6 @@ async def test_a_claim_that_was_refused_once_is_no_reason_to_claim_without_a_con
 # --- who fails as a leader ---
 
 
-async def faulty(*_arguments: object) -> None:
-    """What every call of some method of a connection comes to."""
-    raise BrokerFault("not to be had here")
-
-
 async def test_a_writer_that_can_lead_nothing_stops_others_less_and_less_often(
     wallet: Wallet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -452,38 +319,6 @@ async def test_a_writer_that_kept_away_leads_as_soon_as_the_one_that_is_named_ca
                 wallet.server.publish(journal_subject(writer.party), b"no frame at all")
                 await wallet.open_account(writer.party)
             await wallet.until(lambda: all(each.reigning.is_set() for each in b.partitions))
-
-
-async def test_a_hand_over_between_others_ends_no_keeping_away(
-    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While the old leader recovers and the new one is not named, nobody needs a third one."""
-    async with wallet.writer("a") as a:
-        await wallet.until_even()
-        async with wallet.writer("c") as c:
-            monkeypatch.setattr(wallet.connections["c"], "restore_queue", faulty)
-            await asyncio.sleep(300)
-            await wallet.until(lambda: wallet.load() == {"a": len(ALL), "c": 0})
-            connection, needed = wallet.connections["a"], list[bool]()
-            put = connection.put
-
-            async def slow(subject: str, data: bytes, **options: Any) -> int:
-                if data == b"b":
-                    await asyncio.sleep(0.3)
-                    party = ALL[LEADER_SUBJECTS.index(subject)]
-                    needed.append(c.leading.mandates[party].needed.is_set())
-                return await put(subject, data, **options)
-
-            async def never(_fresh: Callable[[], Any]) -> Any:
-                await asyncio.Event().wait()
-
-            monkeypatch.setattr(connection, "put", slow)
-            for writer in a.all:
-                monkeypatch.setattr(writer.snapshots, "restore", never)
-            async with wallet.writer("b"):
-                await wallet.until(lambda: wallet.load()["b"] > 0)
-            assert needed
-            assert not any(needed)
 
 
 async def test_who_leaves_while_a_frame_is_out_hands_over_once_that_is_given_up(

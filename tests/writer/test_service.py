@@ -1,28 +1,22 @@
 """The writer's loop over the in-memory broker: every fault ends in a rebuilt, unbroken journal."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from broker.port import AppendUnknown, Disconnected, StreamState
-from contracts.commands import Command, OpenAccount, Transfer
-from contracts.coordination import Step
+from broker.port import StreamState
+from contracts.commands import OpenAccount
 from contracts.events import (
     AccountOpened,
     EpochOpened,
-    Event,
-    StepTaken,
     TransferCompleted,
-    TransferFinished,
     TransferRepeated,
-    TransferStarted,
 )
-from contracts.frames import STEP_FRAME, StepFrame
-from contracts.parties import COORDINATOR
-from contracts.steps import StepAnswered, TakeStep
 from contracts.subjects import (
     command_subject,
     journal_stream,
@@ -34,7 +28,6 @@ from simulation.states import state_of
 from tests.writer.one_party import DEADLINE_S, OPENINGS, LoneMandate, World, transfer
 from writer.core.machine import Machine
 from writer.core.partition import Partition
-from writer.core.rules import Outgoing
 from writer.service import standby
 from writer.service.snapshots import Recovered, Snapshots
 
@@ -205,6 +198,59 @@ async def test_who_hands_over_stands_by_with_what_it_has_and_leads_again(
         assert state_of(old.machine) == state_of(replayed)
 
 
+async def test_a_mandate_that_ends_before_its_reign_costs_no_reading(
+    world: World, restores: list[Snapshots[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = world.server.connect()
+    restore_queue, is_withdrawn = connection.restore_queue, asyncio.Event()
+    async with world.writer("w", connection):
+        await world.send(*OPENINGS)
+        await world.until(AccountOpened, 2)
+        world.mandates["w"].withdraw()
+        async with asyncio.timeout(DEADLINE_S):
+            await world.came_free.wait()
+
+        async def withdrawn(stream: str) -> None:
+            monkeypatch.setattr(connection, "restore_queue", restore_queue)
+            world.mandates["w"].withdraw()
+            is_withdrawn.set()
+            await restore_queue(stream)
+
+        monkeypatch.setattr(connection, "restore_queue", withdrawn)
+        world.mandates["w"].grant()
+        await is_withdrawn.wait()
+        await asyncio.sleep(1.0)
+        world.mandates["w"].grant()
+        await world.send(transfer("t1"))
+        await world.until(TransferCompleted, 1)
+        assert len(restores) == 1
+
+
+async def test_a_machine_whose_reign_failed_is_let_go_before_another_one_is_made(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may take hundreds of megabytes."""
+    restore, led = Snapshots.restore, list[weakref.ref[Machine[Any]]]()
+    are_alive = list[bool]()
+
+    async def noted(self: Snapshots[Any], fresh: Callable[[], Machine[Any]]) -> Recovered[Any]:
+        gc.collect()
+        are_alive.append(any(each() is not None for each in led))
+        return await restore(self, fresh)
+
+    monkeypatch.setattr(Snapshots, "restore", noted)
+    async with world.writer("w", kind=LoneMandate):
+        await world.send(*OPENINGS)
+        await world.until(AccountOpened, 2)
+        assert world.party is not None
+        assert world.party.machine is not None
+        led.append(weakref.ref(world.party.machine))
+        world.server.publish(journal_subject(0), b"no frame at all")
+        await world.send(transfer("t1"))
+        await world.until(TransferCompleted, 1)
+    assert are_alive == [False, False]
+
+
 async def test_who_led_and_failed_or_whose_last_frame_is_not_there_reads_the_journal_anew(
     world: World, restores: list[Snapshots[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,161 +327,6 @@ async def test_ids_that_no_proxy_lets_through_do_not_stop_the_writer(world: Worl
         await world.send(*[OpenAccount("\N{GRINNING FACE}" * 64, "USD", 0)] * 9)
         await world.send(OpenAccount("\u00e9 *.", "USD", 0), *OPENINGS)
         await world.until(AccountOpened, 3)
-
-
-# --- steps to and from other parties ---
-
-
-@pytest.fixture
-def divided(tmp_path: Path) -> World:
-    """Of 2 partitions bar and baz are in 0, whose writer runs, and foo in 1."""
-    return World(tmp_path, partition_count=2)
-
-
-DIVIDED: list[Command] = [OpenAccount("bar", "USD", 100)]
-CROSSING = Transfer("bar", "foo", 10, "USD", "t1")
-CREDIT = TakeStep(Step.CREDIT, "foo", "bar", 10, "USD", "t1", 1)
-"""Of a transfer the other way."""
-
-
-async def test_a_step_leaves_once_its_event_is_durable_and_again_until_it_is_answered(
-    divided: World,
-) -> None:
-    durable: list[int] = []
-    asked = await divided.credits(durable)
-    async with divided.writer():
-        await divided.send(*DIVIDED, CROSSING)
-        async with asyncio.timeout(DEADLINE_S):
-            first, second = await asked.get(), await asked.get()
-        assert first == second == TakeStep(Step.CREDIT, "bar", "foo", 10, "USD", "t1", 0)
-        assert durable[0] == 1
-        await divided.step(StepAnswered(Step.CREDIT, "bar", "t1", None))
-        await divided.until(TransferFinished, 1)
-
-
-async def test_a_new_writer_asks_again_what_nobody_answered(divided: World) -> None:
-    async with divided.writer("first"):
-        await divided.send(*DIVIDED, CROSSING)
-        await divided.until(TransferStarted, 1)
-    asked = await divided.credits([])
-    async with divided.writer("second"), asyncio.timeout(DEADLINE_S):
-        assert (await asked.get()).transaction_id == "t1"
-
-
-async def test_steps_that_a_reign_did_not_get_to_wait_for_the_next_in_the_queue(
-    divided: World,
-) -> None:
-    """They came from another party of the process, not by the queue, and would be missed."""
-    async with divided.writer("old"):
-        await divided.send(*DIVIDED)
-        await divided.until(AccountOpened, 1)
-        divided.mandates["old"].withdraw()
-        assert divided.steps is not None
-        divided.steps.send([Outgoing(0, CREDIT)], at_ms=0)
-        async with asyncio.timeout(DEADLINE_S):
-            await divided.came_free.wait()
-        assert not steps_taken(divided)
-        async with divided.writer("new"):
-            await divided.until(StepTaken, 1)
-
-
-async def test_steps_whose_frame_was_lost_are_decided_by_the_next_reign(
-    divided: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    connection = divided.server.connect()
-    append, is_lost = connection.append, asyncio.Event()
-
-    async def lost(*_arguments: object, **_options: object) -> asyncio.Future[int]:
-        is_lost.set()
-        monkeypatch.setattr(connection, "append", append)
-        acknowledged = asyncio.get_running_loop().create_future()
-        acknowledged.set_exception(AppendUnknown("nobody answered"))
-        return acknowledged
-
-    async with divided.writer("w", connection, kind=LoneMandate):
-        await divided.send(*DIVIDED)
-        await divided.until(AccountOpened, 1)
-        monkeypatch.setattr(connection, "append", lost)
-        assert divided.steps is not None
-        divided.steps.send([Outgoing(0, CREDIT)], at_ms=0)
-        await divided.until(StepTaken, 1)
-        assert is_lost.is_set()
-
-
-async def test_steps_whose_frame_could_not_be_sent_are_decided_by_the_next_reign(
-    divided: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    connection = divided.server.connect()
-    append = connection.append
-
-    async def unsent(*_arguments: object, **_options: object) -> asyncio.Future[int]:
-        monkeypatch.setattr(connection, "append", append)
-        raise Disconnected("nothing was sent")
-
-    async with divided.writer("w", connection, kind=LoneMandate):
-        await divided.send(*DIVIDED)
-        await divided.until(AccountOpened, 1)
-        monkeypatch.setattr(connection, "append", unsent)
-        assert divided.steps is not None
-        divided.steps.send([Outgoing(0, CREDIT)], at_ms=0)
-        await divided.until(StepTaken, 1)
-
-
-async def test_steps_whose_reign_a_lost_connection_ended_leave_with_the_next_one(
-    divided: World,
-) -> None:
-    connection = divided.server.connect()
-    async with divided.writer("w", connection, kind=LoneMandate):
-        await divided.send(*DIVIDED)
-        await divided.until(AccountOpened, 1)
-        party = divided.party
-        assert divided.steps is not None
-        assert party is not None
-        divided.steps.send([Outgoing(0, CREDIT)], at_ms=0)
-        while not party.in_flight:  # noqa: ASYNC110  # nobody else needs to be told
-            await asyncio.sleep(0)
-        connection.cut()
-        await asyncio.sleep(1.0)
-        connection.mend()
-        await divided.until(EpochOpened, 2)
-        await divided.until(StepTaken, 1)
-
-
-async def test_steps_that_wait_for_a_lock_go_on_to_wait_in_the_next_reign(divided: World) -> None:
-    def step(kind: Step, name: str) -> Outgoing:
-        return Outgoing(0, TakeStep(kind, "foo", "bar", 10, "USD", name, COORDINATOR))
-
-    async with divided.writer("old"):
-        await divided.send(*DIVIDED)
-        await divided.until(AccountOpened, 1)
-        steps, old = divided.steps, divided.party
-        assert steps is not None
-        assert old is not None
-        steps.send([step(Step.PREPARE_CREDIT, "t1"), step(Step.PREPARE_CREDIT, "t2")], at_ms=0)
-        await divided.until(StepTaken, 1)
-        assert old.machine is not None
-        assert old.machine.waiting_count == 1
-        divided.mandates["old"].withdraw()
-        async with asyncio.timeout(DEADLINE_S):
-            await divided.came_free.wait()
-        async with divided.writer("new"):
-            steps.send([step(Step.COMMIT_CREDIT, "t1")], at_ms=0)
-            await divided.until(StepTaken, 3)
-
-
-def steps_taken(world: World) -> list[Event]:
-    return [event for event in world.events() if isinstance(event, StepTaken)]
-
-
-async def test_a_step_on_the_commands_subject_counts_for_nothing(divided: World) -> None:
-    """Proxies may publish there: a forged credit would make money."""
-    forged = StepFrame("proxy", 1, [CREDIT])
-    async with divided.writer():
-        await divided.send(*DIVIDED)
-        await divided.client.publish(command_subject(0), STEP_FRAME.encode(forged))
-        await divided.send(OpenAccount("baz", "USD", 0))
-        await divided.until(AccountOpened, 2)
-    assert not steps_taken(divided)
 
 
 async def test_a_journal_whose_end_does_not_come_is_followed_anew(

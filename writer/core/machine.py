@@ -8,7 +8,7 @@ Messages that wait for something (a locked account) are kept here, in memory onl
 decided yet, just as if they were still in the queue, and whoever sent them sends them again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from msgspec import Struct
@@ -61,6 +61,8 @@ class Decision(Struct, frozen=True):
     """The latest time in the group, Unix ms."""
     outgoing: list[Outgoing]
     """To be sent when this frame, and every one before it, is durable."""
+    let_go: list[StepMessage]
+    """Steps that had waited, and are decided here or wait for something else."""
 
 
 class Waiting(Struct, frozen=True):
@@ -80,6 +82,10 @@ class _Run(Struct):
     count: int
 
 
+def _steps(waiting: Iterable[Waiting]) -> Iterator[StepMessage]:
+    return (each.message for each in waiting if not isinstance(each.message, Command))
+
+
 class _Draft:
     """An event frame in the making."""
 
@@ -88,6 +94,7 @@ class _Draft:
         self.at_ms = tip.at_ms
         self.events: list[Event] = []
         self.outgoing: list[Outgoing] = []
+        self.let_go: list[StepMessage] = []
         self._runs: list[_Run] = []
 
     def pass_time(self, at_ms: int) -> None:
@@ -136,9 +143,8 @@ class Machine(Generic[R]):
 
     @property
     def waiting_steps(self) -> list[StepMessage]:
-        """Those that can't be decided yet, in the order in which they would be."""
-        waiting = (each for queue in self._waiting.values() for each in queue.values())
-        return [each.message for each in waiting if not isinstance(each.message, Command)]
+        """Those that can't be decided yet."""
+        return [step for queue in self._waiting.values() for step in _steps(queue.values())]
 
     def open_epoch(self, writer_id: str, fresh_key: bytes) -> Decision:
         """Begin a new reign: the first frame of every writer, before it reads its queue.
@@ -154,7 +160,10 @@ class Machine(Generic[R]):
         return self._chain(self.tip.epoch + 1, draft)
 
     def end_reign(self) -> None:
-        """Forget what waits: a machine whose frames are all durable is then as if replayed."""
+        """Forget what waits: a machine whose frames are all durable is then as if replayed.
+
+        But for what it asked others for, which `open_epoch` does anew.
+        """
         self._waiting.clear()
         self.waiting_count = 0
 
@@ -175,7 +184,7 @@ class Machine(Generic[R]):
             for number, message in enumerate(queued.messages, first_number):
                 self._take(draft, message, sender_id, number)
         if not draft.events:
-            return Decision(None, self.tip, draft.at_ms, draft.outgoing)
+            return Decision(None, self.tip, draft.at_ms, draft.outgoing, draft.let_go)
         for queued in reversed(group):
             if queued.sequence:
                 frame = queued.frame
@@ -238,6 +247,7 @@ class Machine(Generic[R]):
         while released:
             queue = self._waiting.pop(released.pop(), {})
             self.waiting_count -= len(queue)
+            draft.let_go += _steps(queue.values())
             for waiting in queue.values():
                 self._take(draft, waiting.message, waiting.sender_id, waiting.number)
 
@@ -260,4 +270,4 @@ class Machine(Generic[R]):
         )
         data = EVENT_FRAME.encode(frame)
         self.tip = advanced(self.tip, frame, data)
-        return Decision(data, self.tip, draft.at_ms, draft.outgoing)
+        return Decision(data, self.tip, draft.at_ms, draft.outgoing, draft.let_go)

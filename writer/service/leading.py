@@ -43,6 +43,8 @@ _REFUSED_MS_MAX: Final = 2_000
 """How long a claim may be refused while nothing else is heard than what it rests on. In a run of
 `make chaos` a party stayed without a leader for minutes, its record unchanged, after a NATS server
 was restarted: nobody may depend on the server's word that somebody else was faster."""
+_READING_MS_MAX: Final = 60_000
+"""How long a writer is new while it reads. It may be that a journal has no leader, or no end."""
 _LEASE: Final = lease_subject("")
 
 
@@ -64,6 +66,8 @@ class Mandate:
         self.granted = asyncio.Event()
         self.withdrawn = asyncio.Event()
         self.withdrawn.set()
+        self.is_read = False
+        """Whether its journal was read to the end, since it was last made from what is stored."""
         self.is_ready = False
         """Whether the party could be led at once."""
         self.was_ready = asyncio.Event()
@@ -94,6 +98,12 @@ class Mandate:
         else:
             self.needed.clear()
 
+    def set_read(self, *, is_read: bool) -> None:
+        """Tell everybody whether this writer still has its journal to read."""
+        if self.is_read != is_read:
+            self.is_read = is_read
+            self._changed()
+
     def set_ready(self, *, is_ready: bool) -> None:
         """Tell everybody whether the party could be led here at once."""
         if self.is_ready != is_ready:
@@ -114,7 +124,11 @@ class Mandate:
             self._changed()
 
     def resign(self) -> None:
-        """Something went wrong: whoever is ready takes over, or this writer once more."""
+        """Something went wrong: whoever is ready takes over, or this writer once more.
+
+        It has to read the journal first.
+        """
+        self.is_read = False
         self.withdraw()
         self._changed()
 
@@ -136,12 +150,15 @@ class Leading:
         self._last_sequence = 0
         self._refused: dict[int, tuple[int, int]] = {}
         """By party, the revision that a claim rested on, and since when it has been refused."""
+        self._reading_since_ms: int | None = None
+        """Since when there are journals that are not read."""
         self._told_new = True
         """What the last renewal said."""
         self._is_leaving = False
 
     async def run(self) -> None:
         """Keep the lease and take, keep and hand over parties until cancelled."""
+        self._note_change()
         following = await self._broker.follow(LEASES_STREAM, after=None, may_rewind=True)
         try:
             async with asyncio.TaskGroup() as works:
@@ -179,9 +196,13 @@ class Leading:
 
     @property
     def is_new(self) -> bool:
-        """Whether others are better off to lead: this process reads journals, or who lives."""
-        has_read_all = all(mandate.was_ready.is_set() for mandate in self.mandates.values())
-        return not (has_read_all and self.leases.knows_the_living)
+        """Whether others are better off to lead: this process reads journals, or who lives.
+
+        Not for ever, as one of them may be out of reach.
+        """
+        since_ms = self._reading_since_ms
+        is_reading = since_ms is not None and self._now_ms() - since_ms < _READING_MS_MAX
+        return is_reading or not self.leases.knows_the_living
 
     @property
     def led_parties(self) -> list[int]:
@@ -214,6 +235,10 @@ class Leading:
                     await self._renew_now.wait()
 
     def _note_change(self) -> None:
+        if all(mandate.is_read for mandate in self.mandates.values()):
+            self._reading_since_ms = None
+        elif self._reading_since_ms is None:
+            self._reading_since_ms = self._now_ms()
         self._renew_now.set()
         self._changed.set()
 

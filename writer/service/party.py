@@ -11,11 +11,9 @@ after it is void, so the whole machine is dropped and rebuilt from what is durab
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Generic, TypeVar
-
-from msgspec import Struct
 
 from broker.port import Broker, BrokerFault, BrokerUnfit, Following, StoredMessage
 from broker.witness import Witness
@@ -26,6 +24,7 @@ from contracts.steps import Tick
 from contracts.subjects import journal_subject, queue_stream
 from writer.core.machine import Decision, Machine, Position, QueuedFrame
 from writer.core.rules import Rules
+from writer.service.in_flight import InFlight, left_steps
 from writer.service.leading import Mandate
 from writer.service.queue import decoded_frame, next_group, queued_frames
 from writer.service.snapshots import Snapshots
@@ -49,16 +48,6 @@ _PROVEN_S: Final = 10.0
 
 
 R = TypeVar("R", bound=Rules)
-
-
-class _InFlight(Struct):
-    """A decision that is not known to be durable."""
-
-    decision: Decision
-    group: Sequence[QueuedFrame]
-    """What it decides."""
-    acknowledged: asyncio.Future[int] | None = None
-    """None: it has no frame, or that is being sent."""
 
 
 class PartyWriter(Generic[R]):
@@ -110,7 +99,7 @@ class PartyWriter(Generic[R]):
         )
         self._queue: Following | None = None
         """The queue as this reign reads it."""
-        self._in_flight: _InFlight | None = None
+        self._in_flight: InFlight | None = None
         self._sent = asyncio.Event()
         """It is in flight."""
         self._gathered: deque[QueuedFrame] = deque()
@@ -134,28 +123,34 @@ class PartyWriter(Generic[R]):
         delay_s, unready_s = _REBUILD_DELAY_S_FIRST, 0.0
         while True:
             try:
-                machine, self._journal_sequence = await self._standby.until_mandate(unready_s)
-                if not self._mandate.use():
-                    continue  # it was withdrawn while the last of the journal was read
-                await self._begin_reign(machine)
-                if self.reigning.is_set():
-                    delay_s = _REBUILD_DELAY_S_FIRST
-                    await self._reign()
-                    unready_s = 0.0
-                    self._keep_machine(machine)
-                continue
+                await self._lead_once(unready_s)
             except BrokerUnfit:
                 raise
             except BrokerFault as fault:
-                _log.warning("%s: rebuilding after %r", self._name, fault)
+                # As text: whoever keeps the record would keep the fault, and by that the machine.
+                _log.warning("%s: rebuilding after %s", self._name, repr(fault))
+                if self.reigning.is_set():
+                    delay_s = _REBUILD_DELAY_S_FIRST
                 if self._mandate.is_used:
                     unready_s = _unready_s(unready_s, self._reigned_s())
                 self._mandate.resign()
+            else:
+                delay_s, unready_s = _REBUILD_DELAY_S_FIRST, 0.0
+                continue
             finally:
                 await self._end_reign()
                 self._mandate.give_back()
             await asyncio.sleep(delay_s)  # noqa: TID251  # a broken broker is given air
             delay_s = min(2 * delay_s, _REBUILD_DELAY_S_MAX)
+
+    async def _lead_once(self, unready_s: float) -> None:
+        """Stand by, lead, and keep the machine if nothing went wrong until the mandate ended."""
+        machine, self._journal_sequence = await self._standby.until_mandate(unready_s)
+        if self._mandate.use():  # else it ended while the last of the journal was read
+            await self._begin_reign(machine)
+            if self.reigning.is_set():
+                await self._reign()
+        self._standby.keep(machine, self._journal_sequence)
 
     @property
     def machine(self) -> Machine[R] | None:
@@ -243,14 +238,6 @@ class PartyWriter(Generic[R]):
         # A bug or a refusal beside a broken connection is what counts.
         raise min(faults, key=_is_curable, default=BrokerFault("the queue is read no more"))
 
-    def _keep_machine(self, machine: Machine[R]) -> None:
-        """Stand by with it after a reign that ended with nothing in flight."""
-        assert (machine.tip.sequence, machine.tip.hash) == (
-            self.durable_sequence,
-            self.durable_hash,
-        )
-        self._standby.keep(machine, self._durable_stream_sequence)
-
     async def _finish_when_withdrawn(self) -> None:
         """Return when the mandate is withdrawn and what was out has landed: the room is taken."""
         await self._mandate.withdrawn.wait()
@@ -260,35 +247,18 @@ class PartyWriter(Generic[R]):
         """Forget everything that was decided and is not known to be durable."""
         self.reigning.clear()
         self._steps.local.pop(self.party, None)
-        self._leave_steps()
-        self._void_in_flight()
+        left = left_steps(self._machine, self._in_flight, self._gathered)
+        self._steps.send_by_queue(self.party, left)  # or they would be missed after a second only
+        if self._in_flight is not None:
+            self._in_flight.void()
+            self._in_flight = None
+        self._sent.clear()
         self._gathered.clear()
         self._arrived.clear()
         self._machine = None
         if self._queue is not None:
             queue, self._queue = self._queue, None
             await queue.close()
-
-    def _leave_steps(self) -> None:
-        """Put steps that were not decided into the queue, for whoever leads next.
-
-        Those are left out that it reads there anyway. Who sent the others would miss them after a
-        second only.
-        """
-        in_flight = () if self._in_flight is None else self._in_flight.group
-        for each in (*in_flight, *self._gathered):
-            if not each.sequence and isinstance(each.frame, StepFrame):
-                self._steps.send_by_queue(self.party, each.frame.steps)
-        if self._machine is not None:
-            self._steps.send_by_queue(self.party, self._machine.waiting_steps)
-
-    def _void_in_flight(self) -> None:
-        """What was decided, and may be stored yet, counts as it is read in the journal."""
-        acknowledged = None if self._in_flight is None else self._in_flight.acknowledged
-        self._in_flight = None
-        self._sent.clear()
-        if acknowledged is not None and not acknowledged.cancel() and not acknowledged.cancelled():
-            acknowledged.exception()  # looked at, or asyncio complains: it ended the reign
 
     # --- the hot path ---
 
@@ -343,11 +313,11 @@ class PartyWriter(Generic[R]):
             self._taken.set()
             # No await between deciding and sending: the order of frames is the order of decisions.
             decision = self._machine.decide(group)
-            self._in_flight = each = _InFlight(decision, group)
+            self._in_flight = out = InFlight(decision, group)
             if decision.data is not None:
-                each.acknowledged = await self._append(decision.data)
+                out.acknowledged = await self._append(decision.data)
                 self._journal_sequence += 1
-                self._turns.sent(each.acknowledged)
+                self._turns.sent(out.acknowledged)
             self._sent.set()
             if self._machine.rules.unfinished_count:
                 self._has_unfinished.set()
@@ -357,13 +327,13 @@ class PartyWriter(Generic[R]):
         while True:
             await self._sent.wait()
             self._sent.clear()
-            each = self._in_flight
-            assert each is not None
-            if each.acknowledged is not None:
-                self._note_appended(each.decision, await each.acknowledged)
+            out = self._in_flight
+            assert out is not None
+            if out.acknowledged is not None:
+                self._note_appended(out.decision, await out.acknowledged)
             self._in_flight = None
             self._room.release()
-            self._steps.send(each.decision.outgoing, each.decision.at_ms)
+            self._steps.send(out.decision.outgoing, out.decision.at_ms)
 
     async def _let_time_pass(self) -> None:
         """While anybody waits for another party, tell the rules that time passes.

@@ -114,6 +114,8 @@ class Snapshots(Generic[R]):
         """Of its frame. None: another process wrote it, and frames count from the next look on."""
         self._due_at_s = inf
         """By the loop's clock."""
+        self._knows_others = False
+        """Those that other processes wrote: none is due before."""
         self._frozen: Frozen | None = None
         self._is_frozen = asyncio.Event()
         self._byte_count = 0
@@ -189,6 +191,8 @@ class Snapshots(Generic[R]):
         stream_sequence is the place of the tip's frame in the journal's stream.
         """
         sequence, now_s = machine.tip.sequence, asyncio.get_running_loop().time()
+        if not self._knows_others:
+            return
         if self._last_stream_sequence is None:
             self._last_stream_sequence = stream_sequence
         new = sequence - self._last_sequence
@@ -209,6 +213,7 @@ class Snapshots(Generic[R]):
         """Write what was frozen, and see to it that it is when time passes. Until cancelled."""
         self._put_off()
         await self._note_newer()
+        self._knows_others = True
         take_if_due()
         try:
             while True:
@@ -218,6 +223,7 @@ class Snapshots(Generic[R]):
                     self._let_go()
                     take_if_due()  # as much may have come meanwhile
         finally:
+            self._knows_others = False
             self._let_go()
 
     async def _note_newer(self) -> None:
@@ -226,6 +232,7 @@ class Snapshots(Generic[R]):
             stored = await self._broker.snapshots(self._party)
         except BrokerFault as fault:
             _log.warning("%s: its snapshots are not known: %r", self._name, fault)
+            self._last_stream_sequence = None
             return
         known = {*self._refused, *self._good}
         newer = [each for each in stored if each > self._last_sequence and each not in known]

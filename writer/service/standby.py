@@ -65,7 +65,7 @@ class Standby(Generic[R]):
         """The witnessed frames that the replay has not come to yet, in order."""
 
     def keep(self, machine: Machine[R], stream_sequence: int) -> None:
-        """Stand by next with a machine that led and whose frames are all durable.
+        """Stand by next with a machine whose frames are all durable, as far as it led.
 
         stream_sequence is the place of its last frame in the journal's stream.
         """
@@ -90,6 +90,7 @@ class Standby(Generic[R]):
             await self._reach_end(replaying)
             await self._reach_witnessed(replaying)
             self._check_replayed(machine)
+            self._mandate.set_read(is_read=True)
             if unready_s:
                 await self._leave_to_others(replaying, unready_s)
             self._mandate.set_ready(is_ready=True)
@@ -103,14 +104,23 @@ class Standby(Generic[R]):
         return machine, self._journal_sequence
 
     async def _kept_or_restored(self) -> Recovered[R]:
+        recovered = await self._take_up_kept()  # a machine that is not taken up is let go here
+        if recovered is None:
+            self._mandate.set_read(is_read=False)
+            recovered = await self._snapshots.restore(lambda: Machine(self._party, self._rules()))
+        return recovered
+
+    async def _take_up_kept(self) -> Recovered[R] | None:
+        """None if there is none, or the journal does not hold its last frame."""
         kept, self._kept = self._kept, None
-        if kept is not None:
-            machine, stream_sequence = kept
-            machine.end_reign()
-            last = await self._broker.stored_message(journal_stream(self._party), stream_sequence)
-            if last is not None and frame_hash(last.data) == machine.tip.hash:
-                return Recovered(machine, last, [])
-        return await self._snapshots.restore(lambda: Machine(self._party, self._rules()))
+        if kept is None:
+            return None
+        machine, stream_sequence = kept
+        machine.end_reign()
+        last = await self._broker.stored_message(journal_stream(self._party), stream_sequence)
+        if last is None or frame_hash(last.data) != machine.tip.hash:
+            return None
+        return Recovered(machine, last, [])
 
     async def _replay_all(self, machine: Machine[R], following: Following) -> None:
         async for messages in following:

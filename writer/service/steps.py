@@ -4,16 +4,20 @@ A party that this process leads too gets its steps at once. To others, what the 
 turn of the event loop ask for leaves in one frame each.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
-from broker.port import Broker, Disconnected
+from broker.port import Broker, BrokerFault, Disconnected
 from contracts.frames import STEP_FRAME, StepFrame
 from contracts.limits import STEP_FRAME_STEPS_MAX
+from contracts.parties import party_title
 from contracts.steps import StepMessage
-from contracts.subjects import step_subject
+from contracts.subjects import queue_stream, step_subject
 from runtime.outbox import Outbox
 from writer.core.rules import Outgoing
+
+_log = logging.getLogger(__name__)
 
 Arrive = Callable[[StepFrame, int], None]
 """Takes steps and the time of what they follow from, Unix ms."""
@@ -61,13 +65,21 @@ class StepSender:
             yield StepFrame(self._sender_id, first, of_frame)
 
     async def _publish(self, party: int, steps: list[StepMessage]) -> None:
-        """Send them once there is a connection: a reign that it ends leaves steps behind."""
         for frame in self._frames(party, steps):
             data = STEP_FRAME.encode(frame)
-            while True:
-                try:
-                    await self._broker.publish(step_subject(party), data)
-                except Disconnected:
-                    await self._broker.connected()
-                else:
-                    break
+            try:
+                await self._broker.publish(step_subject(party), data)
+            except Disconnected:
+                await self._publish_later(party, data)
+
+    async def _publish_later(self, party: int, data: bytes) -> None:
+        """Send a frame once there is a connection, as a lost one leaves the steps of a reign.
+
+        Its server may have lost the queue. If it does not come to that either, nobody gets them.
+        """
+        await self._broker.connected()
+        try:
+            await self._broker.restore_queue(queue_stream(party))
+            await self._broker.publish(step_subject(party), data)
+        except BrokerFault as fault:
+            _log.warning("%s: steps not sent: %s", party_title(party), fault)

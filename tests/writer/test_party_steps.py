@@ -1,0 +1,234 @@
+"""Steps to and from other parties: when they leave, and what a reign that ends does with them."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from broker.memory_broker import MemoryBroker
+from broker.port import AppendUnknown, Disconnected
+from contracts.commands import Command, OpenAccount, Transfer
+from contracts.coordination import Step
+from contracts.events import (
+    AccountOpened,
+    EpochOpened,
+    Event,
+    StepTaken,
+    TransferFinished,
+    TransferStarted,
+)
+from contracts.frames import STEP_FRAME, StepFrame
+from contracts.parties import COORDINATOR
+from contracts.steps import StepAnswered, TakeStep
+from contracts.subjects import (
+    command_subject,
+    queue_stream,
+)
+from tests.writer.one_party import DEADLINE_S, LoneMandate, World
+from writer.core.rules import Outgoing
+from writer.service.steps import StepSender
+
+pytestmark = pytest.mark.virtual_time
+
+
+@pytest.fixture
+def divided(tmp_path: Path) -> World:
+    """Of 2 partitions bar and baz are in 0, whose writer runs, and foo in 1."""
+    return World(tmp_path, partition_count=2)
+
+
+DIVIDED: list[Command] = [OpenAccount("bar", "USD", 100)]
+CROSSING = Transfer("bar", "foo", 10, "USD", "t1")
+CREDIT = TakeStep(Step.CREDIT, "foo", "bar", 10, "USD", "t1", 1)
+"""Of a transfer the other way."""
+
+
+async def test_a_step_leaves_once_its_event_is_durable_and_again_until_it_is_answered(
+    divided: World,
+) -> None:
+    durable: list[int] = []
+    asked = await divided.credits(durable)
+    async with divided.writer():
+        await divided.send(*DIVIDED, CROSSING)
+        async with asyncio.timeout(DEADLINE_S):
+            first, second = await asked.get(), await asked.get()
+        assert first == second == TakeStep(Step.CREDIT, "bar", "foo", 10, "USD", "t1", 0)
+        assert durable[0] == 1
+        await divided.step(StepAnswered(Step.CREDIT, "bar", "t1", None))
+        await divided.until(TransferFinished, 1)
+
+
+async def test_a_new_writer_asks_again_what_nobody_answered(divided: World) -> None:
+    async with divided.writer("first"):
+        await divided.send(*DIVIDED, CROSSING)
+        await divided.until(TransferStarted, 1)
+    asked = await divided.credits([])
+    async with divided.writer("second"), asyncio.timeout(DEADLINE_S):
+        assert (await asked.get()).transaction_id == "t1"
+
+
+async def test_steps_that_a_reign_did_not_get_to_wait_for_the_next_in_the_queue(
+    divided: World,
+) -> None:
+    """They came from another party of the process, not by the queue, and would be missed."""
+    async with divided.writer("old"):
+        await divided.send(*DIVIDED)
+        await divided.until(AccountOpened, 1)
+        divided.mandates["old"].withdraw()
+        assert divided.steps is not None
+        divided.steps.send([Outgoing(0, CREDIT)], at_ms=0)
+        async with asyncio.timeout(DEADLINE_S):
+            await divided.came_free.wait()
+        assert not steps_taken(divided)
+        async with divided.writer("new"):
+            await divided.until(StepTaken, 1)
+
+
+def lose_append(connection: MemoryBroker, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Lose the next frame; the event tells that it is."""
+    append, is_lost = connection.append, asyncio.Event()
+
+    async def lost(*_arguments: object, **_options: object) -> asyncio.Future[int]:
+        is_lost.set()
+        monkeypatch.setattr(connection, "append", append)
+        acknowledged = asyncio.get_running_loop().create_future()
+        acknowledged.set_exception(AppendUnknown("nobody answered"))
+        return acknowledged
+
+    monkeypatch.setattr(connection, "append", lost)
+    return is_lost
+
+
+async def test_steps_whose_frame_was_lost_are_decided_by_the_next_reign(
+    divided: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = divided.server.connect()
+    async with divided.writer("w", connection, kind=LoneMandate):
+        await divided.send(*DIVIDED)
+        await divided.until(AccountOpened, 1)
+        is_lost = lose_append(connection, monkeypatch)
+        assert divided.steps is not None
+        divided.steps.send([Outgoing(0, CREDIT)], at_ms=0)
+        await divided.until(StepTaken, 1)
+        assert is_lost.is_set()
+
+
+async def test_steps_that_a_lost_frame_had_let_go_from_a_lock_are_decided_too(
+    divided: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = divided.server.connect()
+    async with divided.writer("w", connection, kind=LoneMandate):
+        await divided.send(*DIVIDED)
+        await divided.until(AccountOpened, 1)
+        steps, writer = divided.steps, divided.party
+        assert steps is not None
+        assert writer is not None
+        steps.send([locks(Step.PREPARE_CREDIT, "t1"), locks(Step.PREPARE_CREDIT, "t2")], at_ms=0)
+        await divided.until(StepTaken, 1)
+        while writer.in_flight:  # noqa: ASYNC110  # nobody else needs to be told
+            await asyncio.sleep(0)
+        is_lost = lose_append(connection, monkeypatch)
+        steps.send([locks(Step.COMMIT_CREDIT, "t1")], at_ms=0)
+        await divided.until(StepTaken, 3)
+        assert is_lost.is_set()
+
+
+def locks(step: Step, transaction_id: str) -> Outgoing:
+    """A step of a 2PC, which locks an account or lets it go."""
+    take = TakeStep(step, "foo", "bar", 10, "USD", transaction_id, COORDINATOR)
+    return Outgoing(0, take)
+
+
+async def test_steps_whose_frame_could_not_be_sent_are_decided_by_the_next_reign(
+    divided: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = divided.server.connect()
+    append = connection.append
+
+    async def unsent(*_arguments: object, **_options: object) -> asyncio.Future[int]:
+        monkeypatch.setattr(connection, "append", append)
+        raise Disconnected("nothing was sent")
+
+    async with divided.writer("w", connection, kind=LoneMandate):
+        await divided.send(*DIVIDED)
+        await divided.until(AccountOpened, 1)
+        monkeypatch.setattr(connection, "append", unsent)
+        assert divided.steps is not None
+        divided.steps.send([Outgoing(0, CREDIT)], at_ms=0)
+        await divided.until(StepTaken, 1)
+
+
+@pytest.mark.parametrize("is_queue_lost", [False, True], ids=["a cut", "a restart"])
+async def test_steps_whose_reign_a_lost_connection_ended_leave_with_the_next_one(
+    divided: World,
+    is_queue_lost: bool,  # noqa: FBT001  # a column
+) -> None:
+    connection = divided.server.connect()
+    async with divided.writer("w", connection, kind=LoneMandate):
+        await divided.send(*DIVIDED)
+        await divided.until(AccountOpened, 1)
+        party = divided.party
+        assert divided.steps is not None
+        assert party is not None
+        divided.steps.send([Outgoing(0, CREDIT)], at_ms=0)
+        while not party.in_flight:  # noqa: ASYNC110  # nobody else needs to be told
+            await asyncio.sleep(0)
+        connection.cut()
+        if is_queue_lost:
+            divided.server.lose_stream(queue_stream(0))
+        await asyncio.sleep(1.0)
+        connection.mend()
+        await divided.until(EpochOpened, 2)
+        await divided.until(StepTaken, 1)
+
+
+async def test_steps_that_wait_for_a_lock_go_on_to_wait_in_the_next_reign(divided: World) -> None:
+    async with divided.writer("old"):
+        await divided.send(*DIVIDED)
+        await divided.until(AccountOpened, 1)
+        steps, old = divided.steps, divided.party
+        assert steps is not None
+        assert old is not None
+        steps.send([locks(Step.PREPARE_CREDIT, "t1"), locks(Step.PREPARE_CREDIT, "t2")], at_ms=0)
+        await divided.until(StepTaken, 1)
+        assert old.machine is not None
+        assert old.machine.waiting_count == 1
+        divided.mandates["old"].withdraw()
+        async with asyncio.timeout(DEADLINE_S):
+            await divided.came_free.wait()
+        async with divided.writer("new"):
+            steps.send([locks(Step.COMMIT_CREDIT, "t1")], at_ms=0)
+            await divided.until(StepTaken, 3)
+
+
+async def test_a_frame_of_steps_that_no_connection_takes_is_dropped_after_another_try(
+    divided: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As one that is too large for the server: whoever wanted the steps asks again."""
+    connection = divided.server.connect()
+
+    async def refused(_subject: str, _data: bytes) -> None:
+        raise Disconnected("not sent")
+
+    monkeypatch.setattr(connection, "publish", refused)
+    steps = StepSender(connection, "w")
+    steps.send([Outgoing(0, CREDIT)], at_ms=0)
+    sending = asyncio.create_task(steps.run())
+    await asyncio.sleep(1.0)
+    assert "steps not sent" in caplog.text
+    sending.cancel()
+
+
+def steps_taken(world: World) -> list[Event]:
+    return [event for event in world.events() if isinstance(event, StepTaken)]
+
+
+async def test_a_step_on_the_commands_subject_counts_for_nothing(divided: World) -> None:
+    """Proxies may publish there: a forged credit would make money."""
+    forged = StepFrame("proxy", 1, [CREDIT])
+    async with divided.writer():
+        await divided.send(*DIVIDED)
+        await divided.client.publish(command_subject(0), STEP_FRAME.encode(forged))
+        await divided.send(OpenAccount("baz", "USD", 0))
+        await divided.until(AccountOpened, 2)
+    assert not steps_taken(divided)
