@@ -201,6 +201,29 @@ async def test_steps_that_wait_for_a_lock_go_on_to_wait_in_the_next_reign(divide
             await divided.until(StepTaken, 3)
 
 
+async def test_steps_that_wait_for_their_queue_keep_no_others_waiting(
+    divided: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while the servers of a cluster choose who makes queues: others may be there."""
+    connection = divided.server.connect()
+    steps = StepSender(connection, "w")
+    arrived = await divided.credits([])
+
+    async def never(_stream: str) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(connection, "restore_queue", never)
+    connection.cut()
+    steps.send([Outgoing(0, CREDIT)], at_ms=0)
+    sending = asyncio.create_task(steps.run())
+    await asyncio.sleep(1.0)
+    connection.mend()
+    steps.send([Outgoing(1, CREDIT)], at_ms=0)
+    async with asyncio.timeout(DEADLINE_S):
+        assert await arrived.get() == CREDIT
+    sending.cancel()
+
+
 async def test_a_frame_of_steps_that_no_connection_takes_is_dropped_after_another_try(
     divided: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,8 +4,10 @@ A party that this process leads too gets its steps at once. To others, what the 
 turn of the event loop ask for leaves in one frame each.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 
 from broker.port import Broker, BrokerFault, Disconnected
@@ -55,7 +57,8 @@ class StepSender:
 
     async def run(self) -> None:
         """Send until cancelled."""
-        await self._outbox.run(self._publish)
+        async with asyncio.TaskGroup() as waiting:
+            await self._outbox.run(partial(self._publish, waiting))
 
     def _frames(self, party: int, steps: list[StepMessage]) -> Iterator[StepFrame]:
         rest = iter(steps)
@@ -64,18 +67,21 @@ class StepSender:
             self._next_numbers[party] = first + len(of_frame)
             yield StepFrame(self._sender_id, first, of_frame)
 
-    async def _publish(self, party: int, steps: list[StepMessage]) -> None:
+    async def _publish(
+        self, waiting: asyncio.TaskGroup, party: int, steps: list[StepMessage]
+    ) -> None:
         for frame in self._frames(party, steps):
             data = STEP_FRAME.encode(frame)
             try:
                 await self._broker.publish(step_subject(party), data)
             except Disconnected:
-                await self._publish_later(party, data)
+                waiting.create_task(self._publish_later(party, data))
 
     async def _publish_later(self, party: int, data: bytes) -> None:
         """Send a frame once there is a connection, as a lost one leaves the steps of a reign.
 
-        Its server may have lost the queue. If it does not come to that either, nobody gets them.
+        Its server may have lost the queue. If it can't be sent then either, nobody gets it. Beside
+        the others: while servers choose who makes queues, theirs may be there.
         """
         await self._broker.connected()
         try:
