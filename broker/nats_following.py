@@ -35,6 +35,8 @@ _ON_ITS_WAY_S: Final = 1.0
 _CREATE_S: Final = (0.5, 0.5, 1.0, 2.0, 4.0)
 """How long each request for a consumer is waited for. Each is for another one: it may be placed on
 a server that has just died, and is never made then."""
+_PLACED_MAX: Final = 5
+"""How many consumers are made to get one on another server: each is placed by chance."""
 _RETRY_S: Final = 0.2
 _YIELDED_MESSAGES_MAX: Final = 64
 _BUFFERED_BYTES_MAX: Final = 16 * 1_024 * 1_024
@@ -84,6 +86,10 @@ class NatsFollowing:
         """What a new consumer begins with: the last message once more, or its copy lacks it."""
         self._consumer_sequence = 0
         self._consumer_count = 0
+        self._server = ""
+        """Where the consumer is, of a stream that has copies."""
+        self._lagging = ""
+        """The server that the last consumer was left for, as its copy got nothing."""
         self._name = client.new_inbox().rpartition(".")[2]
         self._subscription: Subscription | None = None
         self._buffer: deque[StoredMessage] = deque()
@@ -201,6 +207,7 @@ class NatsFollowing:
             await asyncio.sleep(_ON_ITS_WAY_S)
             if self._last is last and self._consumer_count == count:
                 _log.warning("%s: nothing follows %s, though there is more", self.stream, read)
+                self._lagging = self._server
                 self.reset()
 
     @property
@@ -256,7 +263,18 @@ class NatsFollowing:
         self._last = None
 
     async def _make_consumer(self) -> None:
-        """Raise BrokerFault if none can be made."""
+        """On another server than one that lags, most likely. Raise BrokerFault if none can be made.
+
+        A server that was started again may call a copy its own for seconds before it has it.
+        """
+        for left in reversed(range(_PLACED_MAX)):
+            await self._make_consumer_anywhere()
+            if not self._lagging or self._server != self._lagging or not left:
+                break
+            await self._drop_consumer()
+        self._lagging = ""
+
+    async def _make_consumer_anywhere(self) -> None:
         for timeout_s in _CREATE_S:
             try:
                 await self._create_consumer(timeout_s)
@@ -302,6 +320,7 @@ class NatsFollowing:
         if error is not None and error.get("err_code") != _CONSUMER_EXISTS:
             raise BrokerFault(f"{self.stream} can't be followed: {error}")
         self._tried.has_several = error is not None or "cluster" in answer  # an error does not tell
+        self._server = answer.get("cluster", {}).get("leader", "")
 
     async def _unsubscribe(self) -> None:
         """Expect nothing of the consumer that may or may not be made; it ends by itself."""

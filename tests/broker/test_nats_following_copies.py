@@ -304,6 +304,33 @@ async def test_a_new_consumer_that_brings_nothing_is_looked_behind_sooner(
     await following.close()
 
 
+async def test_a_server_whose_copy_lags_is_not_waited_for_again(
+    copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Consumers are placed by chance: one that is on it again is left at once, some times."""
+    monkeypatch.setattr(nats_stillness, "_NEW_S", 0.1)
+    monkeypatch.setattr(nats_following, "_ON_ITS_WAY_S", 0.1)
+    await copies.make("NONE", 1, 2, 3, 4, 5)
+    following = await copies.follow("NONE", "NONE", "NONE", "NONE", WHOLE)
+    await copies.until_asked(1)
+    copies.leader_answers.clear()  # once is enough
+    assert await read(following, 5) == [1, 2, 3, 4, 5]
+    assert copies.read == [*4 * ["NONE"], WHOLE]
+    await following.close()
+
+
+async def test_where_all_copies_lag_one_is_followed_nevertheless(
+    copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask_often(monkeypatch)
+    await copies.make("NONE", 1, 2, 3, 4, 5)
+    following = await copies.follow("NONE")
+    await copies.until_asked(3)
+    copies.next = [WHOLE]
+    assert await read(following, 5) == [1, 2, 3, 4, 5]
+    await following.close()
+
+
 async def test_a_copy_that_has_all_there_is_is_not_left(
     copies: Copies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
