@@ -1,6 +1,8 @@
 """Steps to and from other parties: when they leave, and what a reign that ends does with them."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -25,7 +27,10 @@ from contracts.subjects import (
     queue_stream,
 )
 from tests.writer.one_party import DEADLINE_S, LoneMandate, World
+from writer.core.partition import Partition
 from writer.core.rules import Outgoing
+from writer.service.leading import Mandate
+from writer.service.party import PartyWriter
 from writer.service.steps import StepSender
 
 pytestmark = pytest.mark.virtual_time
@@ -41,6 +46,22 @@ DIVIDED: list[Command] = [OpenAccount("bar", "USD", 100)]
 CROSSING = Transfer("bar", "foo", 10, "USD", "t1")
 CREDIT = TakeStep(Step.CREDIT, "foo", "bar", 10, "USD", "t1", 1)
 """Of a transfer the other way."""
+
+
+@asynccontextmanager
+async def leading(
+    world: World,
+    name: str = "w",
+    connection: MemoryBroker | None = None,
+    kind: type[Mandate] = LoneMandate,
+) -> AsyncIterator[tuple[StepSender, PartyWriter[Partition]]]:
+    """A writer that leads and has an account, and what sends steps in its process."""
+    async with world.writer(name, connection, kind=kind):
+        await world.send(*DIVIDED)
+        await world.until(AccountOpened, 1)
+        assert world.steps is not None
+        assert world.party is not None
+        yield world.steps, world.party
 
 
 async def test_a_step_leaves_once_its_event_is_durable_and_again_until_it_is_answered(
@@ -71,12 +92,9 @@ async def test_steps_that_a_reign_did_not_get_to_wait_for_the_next_in_the_queue(
     divided: World,
 ) -> None:
     """They came from another party of the process, not by the queue, and would be missed."""
-    async with divided.writer("old"):
-        await divided.send(*DIVIDED)
-        await divided.until(AccountOpened, 1)
+    async with leading(divided, "old", kind=Mandate) as (steps, _):
         divided.mandates["old"].withdraw()
-        assert divided.steps is not None
-        divided.steps.send([Outgoing(0, CREDIT)], at_ms=0)
+        steps.send([Outgoing(0, CREDIT)], at_ms=0)
         async with asyncio.timeout(DEADLINE_S):
             await divided.came_free.wait()
         assert not steps_taken(divided)
@@ -103,12 +121,9 @@ async def test_steps_whose_frame_was_lost_are_decided_by_the_next_reign(
     divided: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection = divided.server.connect()
-    async with divided.writer("w", connection, kind=LoneMandate):
-        await divided.send(*DIVIDED)
-        await divided.until(AccountOpened, 1)
+    async with leading(divided, "w", connection) as (steps, _):
         is_lost = lose_append(connection, monkeypatch)
-        assert divided.steps is not None
-        divided.steps.send([Outgoing(0, CREDIT)], at_ms=0)
+        steps.send([Outgoing(0, CREDIT)], at_ms=0)
         await divided.until(StepTaken, 1)
         assert is_lost.is_set()
 
@@ -117,12 +132,7 @@ async def test_steps_that_a_lost_frame_had_let_go_from_a_lock_are_decided_too(
     divided: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection = divided.server.connect()
-    async with divided.writer("w", connection, kind=LoneMandate):
-        await divided.send(*DIVIDED)
-        await divided.until(AccountOpened, 1)
-        steps, writer = divided.steps, divided.party
-        assert steps is not None
-        assert writer is not None
+    async with leading(divided, "w", connection) as (steps, writer):
         steps.send([locks(Step.PREPARE_CREDIT, "t1"), locks(Step.PREPARE_CREDIT, "t2")], at_ms=0)
         await divided.until(StepTaken, 1)
         while writer.in_flight:  # noqa: ASYNC110  # nobody else needs to be told
@@ -149,12 +159,9 @@ async def test_steps_whose_frame_could_not_be_sent_are_decided_by_the_next_reign
         monkeypatch.setattr(connection, "append", append)
         raise Disconnected("nothing was sent")
 
-    async with divided.writer("w", connection, kind=LoneMandate):
-        await divided.send(*DIVIDED)
-        await divided.until(AccountOpened, 1)
+    async with leading(divided, "w", connection) as (steps, _):
         monkeypatch.setattr(connection, "append", unsent)
-        assert divided.steps is not None
-        divided.steps.send([Outgoing(0, CREDIT)], at_ms=0)
+        steps.send([Outgoing(0, CREDIT)], at_ms=0)
         await divided.until(StepTaken, 1)
 
 
@@ -164,14 +171,9 @@ async def test_steps_whose_reign_a_lost_connection_ended_leave_with_the_next_one
     is_queue_lost: bool,  # noqa: FBT001  # a column
 ) -> None:
     connection = divided.server.connect()
-    async with divided.writer("w", connection, kind=LoneMandate):
-        await divided.send(*DIVIDED)
-        await divided.until(AccountOpened, 1)
-        party = divided.party
-        assert divided.steps is not None
-        assert party is not None
-        divided.steps.send([Outgoing(0, CREDIT)], at_ms=0)
-        while not party.in_flight:  # noqa: ASYNC110  # nobody else needs to be told
+    async with leading(divided, "w", connection) as (steps, writer):
+        steps.send([Outgoing(0, CREDIT)], at_ms=0)
+        while not writer.in_flight:  # noqa: ASYNC110  # nobody else needs to be told
             await asyncio.sleep(0)
         connection.cut()
         if is_queue_lost:
@@ -183,12 +185,7 @@ async def test_steps_whose_reign_a_lost_connection_ended_leave_with_the_next_one
 
 
 async def test_steps_that_wait_for_a_lock_go_on_to_wait_in_the_next_reign(divided: World) -> None:
-    async with divided.writer("old"):
-        await divided.send(*DIVIDED)
-        await divided.until(AccountOpened, 1)
-        steps, old = divided.steps, divided.party
-        assert steps is not None
-        assert old is not None
+    async with leading(divided, "old", kind=Mandate) as (steps, old):
         steps.send([locks(Step.PREPARE_CREDIT, "t1"), locks(Step.PREPARE_CREDIT, "t2")], at_ms=0)
         await divided.until(StepTaken, 1)
         assert old.machine is not None

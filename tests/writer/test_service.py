@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from broker.port import StreamState
+from broker.port import BrokerFault, StreamState
 from contracts.commands import OpenAccount
 from contracts.events import (
     AccountOpened,
@@ -30,6 +30,7 @@ from writer.core.machine import Machine
 from writer.core.partition import Partition
 from writer.service import standby
 from writer.service.snapshots import Recovered, Snapshots
+from writer.service.standby import Standby
 
 pytestmark = pytest.mark.virtual_time
 
@@ -224,6 +225,40 @@ async def test_a_mandate_that_ends_before_its_reign_costs_no_reading(
         await world.send(transfer("t1"))
         await world.until(TransferCompleted, 1)
         assert len(restores) == 1
+
+
+async def test_a_mandate_that_ends_before_its_reign_proves_nothing_of_who_failed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who keeps away after a reign that failed goes on to do so."""
+    until_mandate, kept_away_s = Standby.until_mandate, list[float]()
+
+    async def noted(self: Standby[Any], unready_s: float = 0.0) -> tuple[Machine[Any], int]:
+        kept_away_s.append(unready_s)
+        return await until_mandate(self, unready_s)
+
+    monkeypatch.setattr(Standby, "until_mandate", noted)
+    connection = world.server.connect()
+    restore_queue = connection.restore_queue
+
+    async def failing(_stream: str) -> None:
+        monkeypatch.setattr(connection, "restore_queue", withdrawing)
+        raise BrokerFault("not to be had here")
+
+    async def withdrawing(stream: str) -> None:
+        monkeypatch.setattr(connection, "restore_queue", restore_queue)
+        world.mandates["w"].withdraw()
+        await restore_queue(stream)
+
+    async with world.writer("w", connection, kind=LoneMandate), asyncio.timeout(DEADLINE_S):
+        monkeypatch.setattr(connection, "restore_queue", failing)
+        world.mandates["w"].withdraw()
+        await world.came_free.wait()
+        world.mandates["w"].grant()
+        while len(kept_away_s) < 4:  # noqa: ASYNC110  # nobody else needs to be told
+            await asyncio.sleep(0.1)
+    assert kept_away_s[:2] == [0.0, 0.0], "its reign ended well"
+    assert kept_away_s[2] == kept_away_s[3] > 0.0
 
 
 async def test_a_machine_whose_reign_failed_is_let_go_before_another_one_is_made(

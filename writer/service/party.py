@@ -123,7 +123,7 @@ class PartyWriter(Generic[R]):
         delay_s, unready_s = _REBUILD_DELAY_S_FIRST, 0.0
         while True:
             try:
-                await self._lead_once(unready_s)
+                has_led = await self._lead_once(unready_s)
             except BrokerUnfit:
                 raise
             except BrokerFault as fault:
@@ -135,7 +135,8 @@ class PartyWriter(Generic[R]):
                     unready_s = _unready_s(unready_s, self._reigned_s())
                 self._mandate.resign()
             else:
-                delay_s, unready_s = _REBUILD_DELAY_S_FIRST, 0.0
+                if has_led:
+                    delay_s, unready_s = _REBUILD_DELAY_S_FIRST, 0.0
                 continue
             finally:
                 await self._end_reign()
@@ -143,14 +144,19 @@ class PartyWriter(Generic[R]):
             await asyncio.sleep(delay_s)  # noqa: TID251  # a broken broker is given air
             delay_s = min(2 * delay_s, _REBUILD_DELAY_S_MAX)
 
-    async def _lead_once(self, unready_s: float) -> None:
-        """Stand by, lead, and keep the machine if nothing went wrong until the mandate ended."""
+    async def _lead_once(self, unready_s: float) -> bool:
+        """Stand by, lead, and keep the machine if nothing went wrong until the mandate ended.
+
+        False: it ended before there was a reign.
+        """
         machine, self._journal_sequence = await self._standby.until_mandate(unready_s)
         if self._mandate.use():  # else it ended while the last of the journal was read
             await self._begin_reign(machine)
-            if self.reigning.is_set():
-                await self._reign()
+        has_led = self.reigning.is_set()
+        if has_led:
+            await self._reign()
         self._standby.keep(machine, self._journal_sequence)
+        return has_led
 
     @property
     def machine(self) -> Machine[R] | None:

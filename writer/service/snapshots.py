@@ -190,9 +190,9 @@ class Snapshots(Generic[R]):
 
         stream_sequence is the place of the tip's frame in the journal's stream.
         """
-        sequence, now_s = machine.tip.sequence, asyncio.get_running_loop().time()
         if not self._knows_others:
             return
+        sequence, now_s = machine.tip.sequence, asyncio.get_running_loop().time()
         if self._last_stream_sequence is None:
             self._last_stream_sequence = stream_sequence
         new = sequence - self._last_sequence
