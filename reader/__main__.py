@@ -2,6 +2,7 @@
 
 import sys
 
+import runtime.without_websocket  # noqa: F401  # before what imports nats-py
 from reader.bootstrap import rebuild, serve
 from runtime.process import EXIT_UNFIT, run_service
 

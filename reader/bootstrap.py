@@ -75,7 +75,7 @@ async def serve_on(
             stack.enter_context(locked(folder, "lock"))
             stores = sqlite_stores({number: present_file(folder, number) for number in numbers})
         else:
-            # Half a second of imports that a reader on SQLite would start later for.
+            # Imports that a reader on SQLite would start later for.
             from reader.adapters.store_postgresql_opening import (  # noqa: PLC0415  # see above
                 postgresql_stores,
             )

@@ -1,13 +1,8 @@
 """`python -m writer`: one writer process."""
 
-import sys
-
-# nats-py imports it where it can, for WebSocket connections to servers, which nobody makes here. It
-# would take a fifth of a second of every start, and of every recovery.
-sys.modules["aiohttp"] = None  # type: ignore[assignment]  # Python's way to say: not to be had
-
-from runtime.process import run_service  # noqa: E402
-from writer.bootstrap import serve  # noqa: E402
+import runtime.without_websocket  # noqa: F401  # before what imports nats-py
+from runtime.process import run_service
+from writer.bootstrap import serve
 
 if __name__ == "__main__":
     run_service("writer", serve)

@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from reader.adapters.opening import OpenStores
 from reader.adapters.store_postgresql import PostgresqlReadStore
 from reader.adapters.store_postgresql_database import READING_THREADS, SCHEMA, Database
-from reader.adapters.store_postgresql_migrating import migrate
+from reader.adapters.store_postgresql_version import is_current
 from reader.config import DatabaseAddress
 from reader.ports import ReadStore
 
@@ -16,7 +16,11 @@ def postgresql_stores(
     address: DatabaseAddress, partitions: Iterable[int], *, schema: str = SCHEMA
 ) -> Iterator[OpenStores]:
     """Stores in a schema of a database, made or upgraded first. Raise StoreUnfit or StoreFault."""
-    migrate(address, schema=schema)
+    if not is_current(address, schema=schema):
+        # Half a second of imports that the start of a reader mostly does without.
+        from reader.adapters.store_postgresql_migrating import migrate  # noqa: PLC0415  # see above
+
+        migrate(address, schema=schema)
     numbers = list(partitions)
     with closing(Database(address, len(numbers), schema=schema)) as database:
         stores: dict[int, ReadStore] = {

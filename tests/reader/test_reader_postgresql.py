@@ -17,6 +17,7 @@ from contracts.status import ReaderStatus, decode_status
 from contracts.subjects import status_subject
 from reader.adapters.store_postgresql_database import Database, connected
 from reader.adapters.store_postgresql_migrating import REBUILDING, migrate, try_lock
+from reader.adapters.store_postgresql_version import is_current
 from reader.bootstrap import rebuild_database_on, serve_on
 from reader.config import DatabaseAddress
 from reader.ports import JournalInDoubt, ReaderUnfit, StoreFault, StoreUnfit
@@ -232,6 +233,12 @@ async def test_readers_that_start_at_once_make_the_tables_once(database: Databas
     await asyncio.gather(*(asyncio.to_thread(migrate, database) for _ in range(6)))
     with connected(database) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("1",)]
+
+
+def test_the_version_known_is_that_of_the_newest_migration(database: DatabaseAddress) -> None:
+    assert not is_current(database)
+    migrate(database)
+    assert is_current(database)
 
 
 async def _refused(folder: Path, database: DatabaseAddress) -> None:
