@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,7 @@ BASE_IMAGES: Final = {
 }
 """By the setting that names another one."""
 FILES: Final = ("docker-compose.yml", "tests/e2e/small-disk.yml")
+"""The wallet as it is, and what the tests want otherwise."""
 
 NATS: Final = ("nats-1", "nats-2", "nats-3")
 SMALL_DISK: Final = "nats-3"
@@ -53,8 +54,9 @@ takes 3; then it looks the new one up (0.5 s) and checks it (1 s). Nobody outsid
 class Cluster:
     """A project of its own name, on a free port, with volumes and networks of its own."""
 
-    def __init__(self, project: str) -> None:
+    def __init__(self, project: str, files: Sequence[str] = FILES) -> None:
         self.project = project
+        self._files = files
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -304,7 +306,7 @@ class Cluster:
         return {"EWALLET_PORT": str(self.port), "EWALLET_TAG": TAG, "EWALLET_PARTITIONS": "4"}
 
     def _compose(self, *arguments: str, timeout_s: float = COMMAND_S_MAX, **settings: str) -> str:
-        files = [part for file in FILES for part in ("--file", file)]
+        files = [part for file in self._files for part in ("--file", file)]
         return self._docker(
             *("compose", *files, "--project-name", self.project),
             *arguments,
