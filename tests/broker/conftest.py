@@ -19,12 +19,15 @@ import nats
 import pytest
 from nats.aio.client import Client
 
+from broker import nats_following
+from broker.nats_broker import NatsBroker
 from broker.nats_streams import journal_config
 from broker.nats_subscription import all_sent
 from broker.port import Broker
 from contracts.subjects import journal_subject
 from tests.broker.checked_journal import JOURNAL, PARTITION, Folder
-from tests.broker.implementations import DEADLINE_S, IMPLEMENTATIONS, Connect
+from tests.broker.copies_of_journal import WHOLE, Copies
+from tests.broker.implementations import DEADLINE_S, IMPLEMENTATIONS, Connect, over_nats
 
 _NATS_SERVER: Final = Path(sys.executable).parent / "nats-server"
 _START_DEADLINE_S: Final = 10.0
@@ -54,6 +57,22 @@ async def connect(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         finally:
             for connection in connections:
                 await connection.close()
+
+
+@pytest.fixture
+async def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Copies]:
+    """A journal of five messages, and a whole copy of it."""
+    monkeypatch.setattr(nats_following, "_RETRY_S", 0.0)
+    async with over_nats(tmp_path) as connect:
+        broker = await connect()
+        assert isinstance(broker, NatsBroker)
+        await broker.provide_streams(1)
+        copies = Copies(broker)
+        for last in range(5):
+            await copies.append(last)
+        await copies.make(WHOLE)
+        yield copies
+        await broker.close()
 
 
 @pytest.fixture(scope="session")
