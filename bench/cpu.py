@@ -54,6 +54,11 @@ def running_processes() -> dict[int, ProcessTime]:
     return processes
 
 
+def used_us(pid: int) -> int:
+    """Return what all threads of a running process have used until now, in microseconds."""
+    return parse_stat((PROC / str(pid) / "stat").read_text()).cpu_us
+
+
 def descendants(roots: Iterable[int], processes: Mapping[int, ProcessTime]) -> set[int]:
     """Return the roots that exist and everything below them."""
     children = defaultdict(list)

@@ -18,14 +18,15 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from resource import RUSAGE_CHILDREN, getrusage
 from statistics import median
 from time import perf_counter
 
 import uvloop
 
+from bench.cpu import used_us
 from bench.leaving import leave_on_signals
 from bench.machine import describe
 from bench.processes import free_port, started
@@ -58,6 +59,15 @@ FRAMES_IN_FLIGHT = 16
 SLOTS = SlotMap.even(1)
 NEVER = SnapshotRule(events=10**9, frames=10**9, seconds=10**7)
 ALWAYS = SnapshotRule(events=1, frames=1, seconds=1)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Of a writer's process, until its reign."""
+
+    took_s: float
+    cpu_s: float
+    """What all its threads used in that time; may be more than it."""
 
 
 def main() -> None:
@@ -203,19 +213,21 @@ def measure_freezes(machine: Machine[Partition]) -> None:
 
 def measure_starts(environment: dict[str, str], folder: Path) -> None:
     """From the start of a writer's process to its reign."""
-    before = getrusage(RUSAGE_CHILDREN)
-    times = [one_start(environment, folder / f"start-{number}") for number in range(STARTS)]
-    after = getrusage(RUSAGE_CHILDREN)
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(
-        f"recovery     {median(times):.2f} s (max {max(times):.2f}) from the process's start to "
-        f"its reign, {cpu_s / STARTS:.2f} s of them its own CPU time; snapshot and {TAIL:,} "
-        f"events, {STARTS} starts"
+    starts = [one_start(environment, folder / f"start-{number}") for number in range(STARTS)]
+    print(f"recovery     {recovery(starts)}; snapshot and {TAIL:,} events, {STARTS} starts")
+
+
+def recovery(starts: list[Start]) -> str:
+    """How long they took, and beside it, as several threads work at once, what all of them used."""
+    times = [start.took_s for start in starts]
+    return (
+        f"{median(times):.2f} s (max {max(times):.2f}) from the process's start to its reign, in "
+        f"which its threads use {median(start.cpu_s for start in starts):.2f} s of CPU together"
     )
 
 
-def one_start(environment: dict[str, str], folder: Path) -> float:
-    """Seconds until `ready`."""
+def one_start(environment: dict[str, str], folder: Path) -> Start:
+    """Until `ready`."""
     folder.mkdir()
     environment = {**os.environ, **environment, "EWALLET_DATA_DIR": str(folder)}
     began = perf_counter()
@@ -231,7 +243,7 @@ def one_start(environment: dict[str, str], folder: Path) -> float:
         try:
             if child.stdout is None or child.stdout.readline() != "ready\n":
                 raise SystemExit((folder / "log").read_text())
-            return perf_counter() - began
+            return Start(perf_counter() - began, used_us(child.pid) / 1e6)
         finally:
             child.terminate()
 

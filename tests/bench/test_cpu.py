@@ -12,6 +12,7 @@ from bench.cpu import (
     group_times,
     machine_busy_us,
     parse_stat,
+    used_us,
 )
 from bench.measurement import cpu_per_transfer
 from bench.peers.postgresql import process_group
@@ -43,6 +44,25 @@ def test_a_child_that_worked_and_ended_stays_in_the_sum() -> None:
     after = group_times([os.getpid()], lambda _: "all")["all"].cpu_us
     assert after - before >= 200_000 - 2 * US_PER_TICK
     assert machine_busy_us() > 0
+
+
+def test_a_process_that_runs_has_used_what_all_its_threads_did() -> None:
+    program = """
+import sys, threading, time
+def work():
+    while time.thread_time() < 0.1: pass
+threads = [threading.Thread(target=work) for _ in range(2)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(flush=True)
+sys.stdin.read()
+"""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert used_us(child.pid) >= 200_000 - 2 * US_PER_TICK
+        child.communicate()
 
 
 def test_cpu_per_transfer_divides_what_a_load_used() -> None:
