@@ -27,6 +27,10 @@ class Connection(Protocol):
         """A published message has arrived."""
         ...
 
+    def tell_loss(self) -> None:
+        """Queues take again what they did not take before."""
+        ...
+
     def start_answer(
         self, answerer: Answerer, asker: Session, asking: "Asking", data: bytes
     ) -> None:
@@ -91,6 +95,8 @@ class Exchange(JetStream):
         self.snapshots = MemorySnapshots()
         self.subscriptions: dict[str, list[Subscription]] = {}
         self.services: dict[str, list[Service]] = {}
+        self.listening: list[Connection] = []
+        """Who wants to know that a queue takes messages again."""
         self._turns: dict[str, int] = {}
 
     def publish(self, subject: str, data: bytes) -> None:
@@ -102,6 +108,12 @@ class Exchange(JetStream):
             subscription.connection.session.down.publish(
                 subscription.connection.deliver, subscription.handler, data
             )
+
+    def elect(self, name: str) -> None:
+        """See JetStream. Those are told that want to know."""
+        super().elect(name)
+        for connection in self.listening:
+            connection.session.down.send(connection.tell_loss)
 
     def route(self, asker: Session, asking: "Asking", subject: str, data: bytes) -> None:
         """Hand a request to who answers it."""
@@ -131,6 +143,7 @@ class Exchange(JetStream):
 
     def forget(self, connection: Connection) -> None:
         """Drop what a closed connection listened to."""
+        self.listening = [each for each in self.listening if each is not connection]
         for subscriptions in self.subscriptions.values():
             subscriptions[:] = [s for s in subscriptions if s.connection is not connection]
         for services in self.services.values():

@@ -70,6 +70,7 @@ class JetStream:
         """Told of every message once a stream has it, before anybody else is."""
         self._subjects: dict[str, tuple[str, ...]] = {}
         self._by_subject: dict[str, Stream] = {}
+        self._leaderless: set[str] = set()
 
     def add_stream(self, name: str, *subjects: str) -> None:
         """Make a stream that stores what is sent to its subjects, if it is not there yet."""
@@ -89,6 +90,14 @@ class JetStream:
         """Make a stream again that was there before."""
         if name not in self.streams:
             self.add_stream(name, *self._subjects[name])
+
+    def lose_leader(self, name: str) -> None:
+        """Let a stream take nothing until `elect`, as one whose copies have no leader."""
+        self._leaderless.add(name)
+
+    def elect(self, name: str) -> None:
+        """Let it take messages again."""
+        self._leaderless.discard(name)
 
     def lose_tail(self, name: str, count: int) -> None:
         """Forget the last messages of a stream; their sequences are handed out again."""
@@ -124,9 +133,14 @@ class JetStream:
 
     def store(self, subject: str, data: bytes) -> None:
         """Store a published message, if a stream takes it."""
-        stream = self._by_subject.get(subject)
+        stream = self._taker(subject)
         if stream is not None:
             self._store(stream, subject, data)
+
+    def _taker(self, subject: str) -> Stream | None:
+        """The stream that takes what is published there, if any does now."""
+        stream = self._by_subject.get(subject)
+        return None if stream is None or stream.name in self._leaderless else stream
 
     def put(self, name: str, subject: str, data: bytes, expected: int | None) -> int:
         """Store the value of a bucket's key, if its present one is as expected; give its revision.
@@ -145,7 +159,7 @@ class JetStream:
 
     def offer(self, subject: str, data: bytes) -> None:
         """Store a published message, or raise NotTaken."""
-        if subject not in self._by_subject:
+        if self._taker(subject) is None:
             raise NotTaken(f"no stream takes {subject}")
         self.store(subject, data)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from broker.memory_exchange import Answerer, Asking, Exchange, Handler, Service, Subscription
 from broker.memory_link import Session
@@ -21,6 +22,7 @@ class MemoryMessages:
         self._closed = asyncio.Event()
         self._bug: Exception | None = None
         self._mended = asyncio.Event()
+        self._loss_handlers: list[Callable[[], None]] = []
         self._answering: dict[asyncio.Task[None], None] = {}
 
     @property
@@ -56,6 +58,17 @@ class MemoryMessages:
     async def request_all(self, subject: str, data: bytes, *, timeout_s: float) -> list[bytes]:
         """See the port. Returns early when everybody who was asked has answered."""
         return await self._ask(subject, data, timeout_s, wanted=None)
+
+    def on_loss(self, handler: Callable[[], None]) -> None:
+        """See the port."""
+        if not self._loss_handlers:
+            self._server.listening.append(self)
+        self._loss_handlers.append(handler)
+
+    def tell_loss(self) -> None:
+        """Tell this process that what it published may be lost."""
+        for handler in self._loss_handlers:
+            handler()
 
     async def connected(self) -> None:
         """See the port."""

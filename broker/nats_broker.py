@@ -40,7 +40,12 @@ from broker.port import (
     StreamState,
 )
 from contracts.partitioning import SlotMap
-from contracts.subjects import JOURNAL_STREAM_PREFIX, LEADER_ELECTED, journal_subject_of
+from contracts.subjects import (
+    JOURNAL_STREAM_PREFIX,
+    LEADER_ELECTED,
+    QUEUE_STREAM_PREFIX,
+    journal_subject_of,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +54,8 @@ _RECONNECT_WAIT_S: Final = 0.1
 _OFFER_TIMEOUT_S: Final = 0.5
 _PUT_TIMEOUT_S: Final = 1.0
 """What a key tells is old by then: its owner puts it again."""
+_TAKING_S: Final = 0.1
+"""A stream's new leader tells of itself a little before it takes anything."""
 _STORE_FAILED: Final = 10077
 _PING_S: Final = 1
 _PINGS_MAX: Final = 2
@@ -75,6 +82,7 @@ class NatsBroker(NatsMessages):
         self._reconnected = asyncio.Event()
         self._lost = asyncio.Event()
         self._hears_elections = False
+        self._loss_handlers: list[Callable[[], None]] = []
         self._queue_configs: dict[str, dict[str, Any]] = {}
         self._asked = partial(self._request, timeout_s=API_TIMEOUT_S)
         self._snapshots = NatsSnapshots(self.api, self._asked, self._follow_subject)
@@ -320,6 +328,16 @@ class NatsBroker(NatsMessages):
         for following in self._followings:
             if following.stream == stream:
                 following.reset()
+        if stream.startswith(QUEUE_STREAM_PREFIX):
+            self._tell_loss()
+
+    def on_loss(self, handler: Callable[[], None]) -> None:
+        """See the port."""
+        self._loss_handlers.append(handler)
+
+    def _tell_loss(self) -> None:
+        for handler in self._loss_handlers:
+            asyncio.get_running_loop().call_later(_TAKING_S, handler)
 
     async def _on_error(self, error: Exception) -> None:
         _log.warning("broker: %r", error)
@@ -335,6 +353,7 @@ class NatsBroker(NatsMessages):
         self._reconnected.set()
         for following in self._followings:
             following.reset()
+        self._tell_loss()
 
     async def _on_closed(self) -> None:
         self._closed.set()

@@ -241,6 +241,13 @@ class Broker(Protocol):
         """All answers that come within the time."""
         ...
 
+    def on_loss(self, handler: Callable[[], None]) -> None:
+        """Call it each time after something published may be lost that queues take now.
+
+        The connection is back, or a queue has another leader: while it had none, it took nothing.
+        """
+        ...
+
     async def close(self) -> None:
         """Flush what was sent and disconnect."""
         ...

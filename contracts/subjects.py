@@ -37,6 +37,8 @@ LEASES_SUBJECTS: Final = "$KV.LEASES.>"
 JOURNAL_STREAM_PREFIX: Final = "EVT_"
 """What the names of all journals' streams begin with, and of no other's."""
 
+QUEUE_STREAM_PREFIX: Final = "CMD_"
+"""Likewise of all queues' streams."""
 
 LEADER_ELECTED: Final = "$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED"
 """What the subject begins with where NATS tells that another server leads a stream's copies; the
@@ -65,7 +67,7 @@ def step_subject(party: int) -> str:
 
 def queue_stream(party: int) -> str:
     """A party's queue of command and step frames, in memory: what it loses is sent again."""
-    return f"CMD_{party_name(party)}"
+    return f"{QUEUE_STREAM_PREFIX}{party_name(party)}"
 
 
 def queue_subjects(party: int) -> list[str]:

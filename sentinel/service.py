@@ -21,7 +21,10 @@ _log = logging.getLogger(__name__)
 
 _BEAT_S: Final = 0.25
 _SILENT_BEAT_S: Final = 1.0
-"""Of a server that was silent: its name may take seconds to resolve."""
+"""Of a server that stays silent: its name may take seconds to resolve, and each try a thread."""
+_ASKED_SOON: Final = 4
+"""Silences that change nothing yet: most servers are started again at once, and each moment until
+they are heard again is one more without leaders."""
 _OUTAGE_MS: Final = 20_000
 """How long the groups are looked after: afterwards they have chosen by themselves."""
 
@@ -45,13 +48,14 @@ class Sentinel:
             works.create_task(self._look_after())
 
     async def _watch(self, server: RaftServer) -> None:
-        known = None
+        known, silences = None, 0
         while True:
             identity = await server.identity()
             if identity != known:
                 self._note(server, known, identity)
             known = identity
-            await asyncio.sleep(_BEAT_S if identity else _SILENT_BEAT_S)  # noqa: TID251  # heartbeat
+            silences = 0 if identity else silences + 1
+            await asyncio.sleep(pause_s(silences))  # noqa: TID251  # heartbeat
 
     def _note(self, server: RaftServer, known: str | None, identity: str) -> None:
         if identity:
@@ -76,6 +80,11 @@ class Sentinel:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_BEAT_S):
                         await self._noticed.wait()
+
+
+def pause_s(silences: int) -> float:
+    """How long not to ask a server that was silent so often, one time after the other."""
+    return _BEAT_S if silences <= _ASKED_SOON else _SILENT_BEAT_S
 
 
 async def hasten(

@@ -38,6 +38,7 @@ class Trouble:
             (2, self._pause),
             (4, self._depose),
             (2, self._crash_server),
+            (2, self._lose_queues_leader),
             (2, self._jump_clock),
             (1, self._repeat_frame),
             (3, self._damage_snapshot),
@@ -92,6 +93,10 @@ class Trouble:
 
     def _crash_server(self) -> None:
         self._world.crash_server(self._chance.choice((0.1, 1.0, 4.0)))
+
+    def _lose_queues_leader(self) -> None:
+        party = self._chance.choice(parties(PARTITION_COUNT))
+        self._world.lose_queues_leader(party, self._length_s(_SPLIT_S))
 
     def _split(self) -> None:
         self._world.split(self._chance.choice(self._world.processes), self._length_s(_SPLIT_S))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from broker.nats_broker import NatsBroker
-from contracts.subjects import queue_stream
+from contracts.subjects import LEADER_ELECTED, journal_stream, queue_stream
 from tests.broker.implementations import DEADLINE_S, over_nats
 from tests.ewallet.relay import Relay, run_relay
 
@@ -70,6 +70,26 @@ async def lose(used: Relay, spare: Relay) -> None:
             await asyncio.sleep(RETRY_S)
     assert used.accepted == tried
     used.is_silent = False
+
+
+async def test_it_tells_when_what_was_published_may_be_lost(tmp_path: Path) -> None:
+    """After a loss of the server, and when a queue has another leader."""
+    async with lines(tmp_path, 1) as (relay,):
+        broker, losses = await connected([relay]), asyncio.Event()
+        broker.on_loss(losses.set)
+        relay.cut()
+        await told(losses)
+        following = await broker.follow(journal_stream(0), after=None)
+        await broker.publish(f"{LEADER_ELECTED}.{queue_stream(0)}", b"{}")
+        await told(losses)
+        await following.close()
+        await broker.close()
+
+
+async def told(event: asyncio.Event) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        await event.wait()
+    event.clear()
 
 
 async def test_what_is_closed_while_disconnected_is_not_followed_after_it(tmp_path: Path) -> None:

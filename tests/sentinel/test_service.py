@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from itertools import accumulate
 
 import pytest
 from aiohttp import ClientSession
@@ -10,7 +11,7 @@ from aiohttp import ClientSession
 from broker.nats_raft import RaftServer, new_session
 from broker.raft import CANDIDATE, FOLLOWER
 from sentinel.core.elections import STILL_MS, TRIES_MAX, Elections
-from sentinel.service import Sentinel, hasten
+from sentinel.service import Sentinel, hasten, pause_s
 from tests.sentinel.hand_made import (
     LONG,
     META,
@@ -304,6 +305,15 @@ async def test_while_all_servers_answer_none_is_asked_for_its_groups(watched: Wa
     with watching(watched):
         assert await is_not_asked(watched.made["a"])
         assert not watched.made["a"].asked["/raftz"]
+
+
+def test_a_silent_server_is_asked_again_at_once_and_then_seldom() -> None:
+    """A name that nobody resolves takes a thread for 10 s, and of two such servers 16 are taken."""
+    pauses = [pause_s(silences) for silences in range(1, 40)]
+    assert pauses[0] == pause_s(0)
+    for first in range(len(pauses)):
+        asked = [at for at in accumulate(pauses[first:]) if at < 10.0]
+        assert len(asked) <= 14
 
 
 async def test_a_silent_servers_groups_are_looked_after_for_a_while(

@@ -20,6 +20,7 @@ from contracts.events import (
     TransferStarted,
 )
 from contracts.frames import STEP_FRAME, StepFrame
+from contracts.limits import TICK_MS
 from contracts.parties import COORDINATOR
 from contracts.steps import StepAnswered, TakeStep
 from contracts.subjects import (
@@ -86,6 +87,28 @@ async def test_a_new_writer_asks_again_what_nobody_answered(divided: World) -> N
     asked = await divided.credits([])
     async with divided.writer("second"), asyncio.timeout(DEADLINE_S):
         assert (await asked.get()).transaction_id == "t1"
+
+
+async def test_what_a_queue_without_a_leader_did_not_take_is_asked_again_once_it_has_one(
+    divided: World,
+) -> None:
+    """Not only when it is overdue: the step is lost, and so is the tick by which it would be."""
+    asked = await divided.credits([])
+    loop = asyncio.get_running_loop()
+    async with divided.writer():
+        await divided.send(*DIVIDED, CROSSING)
+        async with asyncio.timeout(DEADLINE_S):
+            first = await asked.get()
+        divided.server.lose_leader(queue_stream(0))
+        await asyncio.sleep(2 * TICK_MS / 1_000)  # a tick is lost
+        elected_s = loop.time()
+        divided.server.elect(queue_stream(0))
+        async with asyncio.timeout(DEADLINE_S):
+            assert await asked.get() == first
+        assert loop.time() == elected_s, "virtual time: at once"
+        async with asyncio.timeout(DEADLINE_S):
+            assert await asked.get() == first
+        assert loop.time() < elected_s + 2, "nobody waits for the tick that was lost"
 
 
 async def test_steps_that_a_reign_did_not_get_to_wait_for_the_next_in_the_queue(

@@ -110,7 +110,9 @@ class PartyWriter(Generic[R]):
         """For one frame: what comes while it is out leaves in the next, see docs/adr/0006."""
         self._has_unfinished = asyncio.Event()
         self._ticked = asyncio.Event()
-        """The last tick has come out of the queue."""
+        """The last tick has come out of the queue, or is lost."""
+        self._lost = asyncio.Event()
+        """Steps may be lost, and would be taken now."""
         self.reigning = asyncio.Event()
         self._reigning_since_s = 0.0
         """By the loop's clock; means something while it reigns."""
@@ -199,7 +201,9 @@ class PartyWriter(Generic[R]):
         self._reigning_since_s = asyncio.get_running_loop().time()
         self._room = asyncio.Semaphore()
         self._has_unfinished.set()
+        self._lost.clear()
         self._steps.local[self.party] = self._arrive
+        self._steps.lost[self.party] = self._lost
         self.reigning.set()
         _log.info(
             "%s: epoch %s opened at sequence %s, %s transfers unfinished",
@@ -226,6 +230,7 @@ class PartyWriter(Generic[R]):
             self._gather_queued(),
             self._decide_gathered(),
             self._let_time_pass(),
+            self._ask_again(),
             self.snapshots.run(self._take_snapshot_if_due),
         )
         tasks = [asyncio.create_task(work) for work in works]
@@ -253,6 +258,7 @@ class PartyWriter(Generic[R]):
         """Forget everything that was decided and is not known to be durable."""
         self.reigning.clear()
         self._steps.local.pop(self.party, None)
+        self._steps.lost.pop(self.party, None)
         left = left_steps(self._machine, self._in_flight, self._gathered)
         self._steps.send_by_queue(self.party, left)  # or they would be missed after a second only
         if self._in_flight is not None:
@@ -359,6 +365,20 @@ class PartyWriter(Generic[R]):
                         await self._ticked.wait()
             else:
                 self._has_unfinished.clear()
+
+    async def _ask_again(self) -> None:
+        """Ask once more for all that others owe an answer to, when that may be lost, or the answer.
+
+        And let time pass: so may the tick.
+        """
+        assert self._machine is not None
+        while True:
+            await self._lost.wait()
+            self._lost.clear()
+            async with self._room:  # nothing is in flight: what was decided is durable
+                for each in self._machine.rules.unanswered():
+                    self._steps.send_by_queue(each.party, [each.message])
+            self._ticked.set()
 
     async def _append(self, data: bytes) -> asyncio.Future[int]:
         return await self._broker.append(
