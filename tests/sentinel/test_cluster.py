@@ -204,7 +204,23 @@ async def is_hastened(
 async def test_a_connection_goes_on_with_a_new_leader(
     cluster: NatsCluster, journals: Journals, tmp_path: Path
 ) -> None:
-    """An append to the lost leader is given up when there is another one, and reading goes on."""
+    """An append to the lost leader is given up when there is another one, and reading goes on.
+
+    On a busy machine another may lead before the pause, and take it: then once more.
+    """
+    with sentinels(cluster, tmp_path):
+        rounds = list[bool]()
+        while not any(rounds) and len(rounds) < ROUNDS_MAX:
+            rounds.append(await is_given_up(cluster, journals))
+            await asyncio.to_thread(cluster.await_healthy)
+    assert any(rounds)
+
+
+async def is_given_up(cluster: NatsCluster, journals: Journals) -> bool:
+    """Append while a journal's leader is paused, and go on; whether the append was given up.
+
+    It is appended and followed over a connection to another server.
+    """
     stream, subject = journal_stream(0), journal_subject(0)
     await journals.append(0, 1)
     answer = await journals.broker.api(f"STREAM.INFO.{stream}")
@@ -213,22 +229,24 @@ async def test_a_connection_goes_on_with_a_new_leader(
     broker = await NatsBroker.connect(
         ",".join(urls), name="test", role="writer", append_timeout_s=STALL_S_MAX
     )
-    after = Journals(broker)
-    with sentinels(cluster, tmp_path):
+    after, unknown = Journals(broker), ""
+    try:
         async with asyncio.timeout(STALL_S_MAX):
             following = await broker.follow(stream, after=None)
             last = (await broker.stream_state(stream)).last_sequence
             cluster.pause(victim)
-            out = await broker.append(subject, b"out", expected_last_sequence=last)
-            with pytest.raises(AppendUnknown, match="leader before"):
-                await out
+            try:
+                await (await broker.append(subject, b"out", expected_last_sequence=last))
+            except AppendUnknown as fault:
+                unknown = str(fault)
             await after.append(0, 1)
             async for messages in following:
                 if any(message.sequence in after.stored[0] for message in messages):
                     break
+    finally:
         cluster.resume(victim)
-        await asyncio.to_thread(cluster.await_healthy)
-    await broker.close()
+        await broker.close()
+    return "leader before" in unknown
 
 
 async def test_a_sentinel_that_is_cut_off_from_one_server_leaves_its_groups_alone(
