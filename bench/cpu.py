@@ -55,7 +55,7 @@ def running_processes() -> dict[int, ProcessTime]:
 
 
 def used_us(pid: int) -> int:
-    """Return what all threads of a running process have used until now, in microseconds."""
+    """Return what a running process and its ended children have used until now, in microseconds."""
     return parse_stat((PROC / str(pid) / "stat").read_text()).cpu_us
 
 

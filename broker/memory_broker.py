@@ -81,7 +81,7 @@ class MemoryBroker(MemoryMessages):
             self.session.up.send(following.attach_again, self.session)
         if self.is_connected:
             self._mended.set()
-            self.tell_loss()
+            self.tell_loss(None)
 
     def die(self, arriving: int = 0) -> None:
         """The process is gone: nobody is told anything, nothing more is sent or received.

@@ -27,8 +27,8 @@ class Connection(Protocol):
         """A published message has arrived."""
         ...
 
-    def tell_loss(self) -> None:
-        """Queues take again what they did not take before."""
+    def tell_loss(self, stream: str | None) -> None:
+        """A queue takes again what it did not take before."""
         ...
 
     def start_answer(
@@ -113,7 +113,7 @@ class Exchange(JetStream):
         """See JetStream. Those are told that want to know."""
         super().elect(name)
         for connection in self.listening:
-            connection.session.down.send(connection.tell_loss)
+            connection.session.down.send(connection.tell_loss, name)
 
     def route(self, asker: Session, asking: "Asking", subject: str, data: bytes) -> None:
         """Hand a request to who answers it."""

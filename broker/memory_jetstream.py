@@ -92,8 +92,12 @@ class JetStream:
             self.add_stream(name, *self._subjects[name])
 
     def lose_leader(self, name: str) -> None:
-        """Let a stream take nothing until `elect`, as one whose copies have no leader."""
+        """Let a queue take nothing until `elect`, as one whose copies have no leader."""
         self._leaderless.add(name)
+
+    def has_leader(self, name: str) -> bool:
+        """Whether it takes messages."""
+        return name not in self._leaderless
 
     def elect(self, name: str) -> None:
         """Let it take messages again."""

@@ -22,7 +22,7 @@ class MemoryMessages:
         self._closed = asyncio.Event()
         self._bug: Exception | None = None
         self._mended = asyncio.Event()
-        self._loss_handlers: list[Callable[[], None]] = []
+        self._loss_handlers: list[Callable[[str | None], None]] = []
         self._answering: dict[asyncio.Task[None], None] = {}
 
     @property
@@ -59,16 +59,16 @@ class MemoryMessages:
         """See the port. Returns early when everybody who was asked has answered."""
         return await self._ask(subject, data, timeout_s, wanted=None)
 
-    def on_loss(self, handler: Callable[[], None]) -> None:
+    def on_loss(self, handler: Callable[[str | None], None]) -> None:
         """See the port."""
         if not self._loss_handlers:
             self._server.listening.append(self)
         self._loss_handlers.append(handler)
 
-    def tell_loss(self) -> None:
+    def tell_loss(self, stream: str | None) -> None:
         """Tell this process that what it published may be lost."""
         for handler in self._loss_handlers:
-            handler()
+            handler(stream)
 
     async def connected(self) -> None:
         """See the port."""

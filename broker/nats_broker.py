@@ -82,7 +82,7 @@ class NatsBroker(NatsMessages):
         self._reconnected = asyncio.Event()
         self._lost = asyncio.Event()
         self._hears_elections = False
-        self._loss_handlers: list[Callable[[], None]] = []
+        self._loss_handlers: list[Callable[[str | None], None]] = []
         self._queue_configs: dict[str, dict[str, Any]] = {}
         self._asked = partial(self._request, timeout_s=API_TIMEOUT_S)
         self._snapshots = NatsSnapshots(self.api, self._asked, self._follow_subject)
@@ -329,15 +329,15 @@ class NatsBroker(NatsMessages):
             if following.stream == stream:
                 following.reset()
         if stream.startswith(QUEUE_STREAM_PREFIX):
-            self._tell_loss()
+            self._tell_loss(stream)
 
-    def on_loss(self, handler: Callable[[], None]) -> None:
+    def on_loss(self, handler: Callable[[str | None], None]) -> None:
         """See the port."""
         self._loss_handlers.append(handler)
 
-    def _tell_loss(self) -> None:
+    def _tell_loss(self, stream: str | None) -> None:
         for handler in self._loss_handlers:
-            asyncio.get_running_loop().call_later(_TAKING_S, handler)
+            asyncio.get_running_loop().call_later(_TAKING_S, handler, stream)
 
     async def _on_error(self, error: Exception) -> None:
         _log.warning("broker: %r", error)
@@ -353,7 +353,7 @@ class NatsBroker(NatsMessages):
         self._reconnected.set()
         for following in self._followings:
             following.reset()
-        self._tell_loss()
+        self._tell_loss(None)
 
     async def _on_closed(self) -> None:
         self._closed.set()

@@ -1,7 +1,7 @@
 """What the consumers of one following deliver: in order, without a gap, no more than is taken.
 
-How a consumer is made is not known here. Which one is to be left is: one that a message was lost
-of, and one whose copy has a gap or ends before what was read from another.
+Here it is noticed that another consumer is needed: one of its messages was lost, or its copy has
+a gap, or ends before what was read from another.
 """
 
 import asyncio

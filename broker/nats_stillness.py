@@ -14,7 +14,9 @@ from broker.port import BrokerFault
 from contracts.subjects import LEASES_STREAM
 
 _NEW_S: Final = 1.0
-"""A new consumer that brings nothing may be on any copy: servers choose one just after a fault."""
+"""A new consumer that brings nothing may be on any copy: servers choose one just after a fault,"""
+_YOUNG_S: Final = 10.0
+"""and one that brings something at first may be on one that gets no more: it is new for so long."""
 _STILL_S: Final = 3.0
 """The leader is asked when this has passed without another message."""
 _LEASES_STILL_S: Final = 0.6
@@ -35,6 +37,7 @@ class Stillness:
         self._stream = stream
         self._still_s = _LEASES_STILL_S if stream == LEASES_STREAM else _STILL_S
         self._pause_s = 0.0
+        self._new_until_s = 0.0
         self._since_s = 0.0
         """When it began, or the leader was to be asked, by the loop's clock."""
         self._is_over = asyncio.Event()
@@ -42,11 +45,15 @@ class Stillness:
 
     def begin(self, now_s: float) -> None:
         """There is a new consumer."""
-        self._begin(now_s, min(_NEW_S, self._still_s))
+        self._new_until_s = now_s + _YOUNG_S
+        self._begin(now_s, self._still_s_of(now_s))
 
     def end(self, now_s: float) -> None:
         """A message came."""
-        self._begin(now_s, self._still_s)
+        self._begin(now_s, self._still_s_of(now_s))
+
+    def _still_s_of(self, now_s: float) -> float:
+        return self._still_s if now_s >= self._new_until_s else min(_NEW_S, self._still_s)
 
     def _begin(self, now_s: float, pause_s: float) -> None:
         self._since_s = now_s

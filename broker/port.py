@@ -241,10 +241,11 @@ class Broker(Protocol):
         """All answers that come within the time."""
         ...
 
-    def on_loss(self, handler: Callable[[], None]) -> None:
-        """Call it each time after something published may be lost that queues take now.
+    def on_loss(self, handler: Callable[[str | None], None]) -> None:
+        """Call it each time that something published may be lost and would be taken now.
 
-        The connection is back, or a queue has another leader: while it had none, it took nothing.
+        It is given the queue's stream that has another leader, as it took nothing while it had
+        none; or None: the connection is back, and any may lack something.
         """
         ...
 

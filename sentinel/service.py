@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 _BEAT_S: Final = 0.25
 _SILENT_BEAT_S: Final = 1.0
 """Of a server that stays silent: its name may take seconds to resolve, and each try a thread."""
-_ASKED_SOON: Final = 4
+_ASKED_SOON: Final = 2
 """Silences that change nothing yet: most servers are started again at once, and each moment until
 they are heard again is one more without leaders."""
 _OUTAGE_MS: Final = 20_000

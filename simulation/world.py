@@ -158,10 +158,12 @@ class World:
 
     def lose_queues_leader(self, party: int, for_s: float) -> None:
         """Let a queue take nothing for some time."""
-        self.faults["queue without a leader"] += 1
-        self.story.tell(f"{queue_stream(party)} without a leader, for {for_s:.3f} s")
-        self.server.lose_leader(queue_stream(party))
-        asyncio.get_running_loop().call_later(for_s, self.server.elect, queue_stream(party))
+        stream = queue_stream(party)
+        if self.server.has_leader(stream):
+            self.faults["queue without a leader"] += 1
+            self.story.tell(f"{stream} without a leader, for {for_s:.3f} s")
+            self.server.lose_leader(stream)
+            asyncio.get_running_loop().call_later(for_s, self.server.elect, stream)
 
     def split(self, process: Process, for_s: float) -> None:
         """Keep a process from the server for some time."""

@@ -68,12 +68,17 @@ async def test_leases_are_missed_sooner_as_who_follows_them_renews_one(leader: L
     assert await asked_after_s(stillness) == 0.6
 
 
-async def test_the_first_message_of_a_new_consumer_gives_it_more_time(leader: Leader) -> None:
+@pytest.mark.parametrize(("at_s", "missed_s"), [(0.5, 1.5), (9.5, 10.5), (10.5, 13.5)])
+async def test_a_consumer_that_stops_is_missed_sooner_while_it_is_new(
+    leader: Leader, at_s: float, missed_s: float
+) -> None:
+    """Copies are as they were before a fault only some time after it."""
     loop = asyncio.get_running_loop()
     stillness = Stillness(leader.api, "EVT_0")
     stillness.begin(loop.time())
-    loop.call_later(0.5, lambda: stillness.end(loop.time()))
-    assert await asked_after_s(stillness) == 3.5
+    for each in range(int(2 * at_s)):
+        loop.call_at(loop.time() + (each + 1) / 2, lambda: stillness.end(loop.time()))
+    assert await asked_after_s(stillness) == missed_s
 
 
 async def test_after_a_message_it_is_asked_soon_again(leader: Leader) -> None:

@@ -5,6 +5,8 @@ import pytest
 from contracts.commands import OpenAccount
 from contracts.coordination import Coordination, Step
 from contracts.events import (
+    CoordinationTimedOut,
+    Event,
     StepRefused,
     StepTaken,
     TransferCompleted,
@@ -65,6 +67,20 @@ def test_a_cancel_may_overtake_its_try_which_then_comes_to_nothing(
     world.settle()
     assert outcomes(world, ids["alice"]) == [Rejection.COORDINATION_TIMED_OUT]
     world.check_settled()
+
+
+@pytest.mark.parametrize("way", [Coordination.TCC, Coordination.TWO_PHASE_COMMIT])
+def test_who_never_answers_is_given_up_however_often_it_is_asked_again(way: Coordination) -> None:
+    world = World(2)
+    ids = opened(world, alice=0, bob=1)
+    world.command(transfer(ids["alice"], ids["bob"], 30, way=way))
+    world.deliver()  # to the coordinator
+    events: list[Event] = []
+    for _ in range(PARTY_ANSWER_TICKS_MAX + 1):
+        world.lose_all()
+        assert list(world.machines[COORDINATOR].rules.unanswered())
+        events += world.tick(COORDINATOR)
+    assert [type(event) for event in events] == [CoordinationTimedOut]
 
 
 def test_a_hold_is_not_available_and_expires_on_its_own() -> None:

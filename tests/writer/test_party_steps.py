@@ -111,6 +111,52 @@ async def test_what_a_queue_without_a_leader_did_not_take_is_asked_again_once_it
         assert loop.time() < elected_s + 2, "nobody waits for the tick that was lost"
 
 
+async def test_only_what_went_to_the_queue_that_lost_it_is_asked_again(divided: World) -> None:
+    asked = await divided.credits([])
+    async with divided.writer(), asyncio.timeout(DEADLINE_S):
+        await divided.send(*DIVIDED, CROSSING)
+        first = await asked.get()
+        divided.server.elect(queue_stream(COORDINATOR))
+        await asyncio.sleep(TICK_MS / 10_000)
+        assert asked.empty()
+        divided.server.elect(queue_stream(1))
+        assert await asked.get() == first
+
+
+async def test_after_a_loss_nothing_is_asked_again_that_is_not_known_to_be_durable(
+    divided: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = divided.server.connect()
+    asked = await divided.credits([])
+    async with leading(divided, "w", connection), asyncio.timeout(DEADLINE_S):
+        acknowledge = hold_acknowledgement(connection, monkeypatch)
+        await divided.send(CROSSING)
+        await divided.until(TransferStarted, 1)
+        divided.server.elect(queue_stream(1))
+        await asyncio.sleep(TICK_MS / 10_000)
+        assert asked.empty()
+        acknowledge.set()
+        assert (await asked.get()).transaction_id == "t1"
+
+
+def hold_acknowledgement(
+    connection: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> asyncio.Event:
+    """Store the next frames and acknowledge them only after the event."""
+    append, acknowledge = connection.append, asyncio.Event()
+
+    async def tell(stored: asyncio.Future[int]) -> int:
+        await acknowledge.wait()
+        return await stored
+
+    async def hold(subject: str, data: bytes, *, expected_last_sequence: int) -> asyncio.Task[int]:
+        stored = await append(subject, data, expected_last_sequence=expected_last_sequence)
+        return asyncio.create_task(tell(stored))
+
+    monkeypatch.setattr(connection, "append", hold)
+    return acknowledge
+
+
 async def test_steps_that_a_reign_did_not_get_to_wait_for_the_next_in_the_queue(
     divided: World,
 ) -> None:

@@ -194,10 +194,13 @@ class Coordinator:
 
     def unanswered(self) -> Iterable[Outgoing]:
         """See Rules."""
+        return self._ask_again(self.running.values())
+
+    def begin_reign(self) -> None:
+        """See Rules."""
         self._overdue.clear()
         for running in self.running.values():
             running.ticks = 0
-        return self._ask_again(self.running.values())
 
     def check(self) -> None:
         """See Rules: it has no money."""

@@ -156,6 +156,7 @@ class Machine(Generic[R]):
         opened = EpochOpened(writer_id, fresh_key if known is None else known)
         draft = _Draft(self.tip)
         self._evolve(draft, opened, "", 0)
+        self.rules.begin_reign()
         draft.outgoing += self.rules.unanswered()
         return self._chain(self.tip.epoch + 1, draft)
 

@@ -178,9 +178,12 @@ class Partition:
 
     def unanswered(self) -> Iterable[Outgoing]:
         """See Rules."""
+        return self._asked_for(self.sides.payers.values())
+
+    def begin_reign(self) -> None:
+        """See Rules."""
         for side in self.sides.payers.values():
             side.ticks = 0
-        return self._asked_for(self.sides.payers.values())
 
     def check(self) -> None:
         """See Rules: posted amounts and what left the partition sum to 0."""

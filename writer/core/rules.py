@@ -73,10 +73,11 @@ class Rules(Protocol):
         ...
 
     def unanswered(self) -> Iterable[Outgoing]:
-        """Ask for everything that others still owe an answer to; nobody is late with it yet.
+        """Ask for everything that others still owe an answer to. Nothing changes by that."""
+        ...
 
-        A reign begins with that: what was asked in earlier ones is forgotten.
-        """
+    def begin_reign(self) -> None:
+        """Take nobody for late: what was asked in earlier reigns is forgotten."""
         ...
 
     def check(self) -> None:

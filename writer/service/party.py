@@ -110,9 +110,11 @@ class PartyWriter(Generic[R]):
         """For one frame: what comes while it is out leaves in the next, see docs/adr/0006."""
         self._has_unfinished = asyncio.Event()
         self._ticked = asyncio.Event()
-        """The last tick has come out of the queue, or is lost."""
+        """The last tick has come out of the queue, or may be lost."""
+        self._losses: set[str | None] = set()
+        """Queues' streams that may lack steps and would take them now; None: all."""
         self._lost = asyncio.Event()
-        """Steps may be lost, and would be taken now."""
+        """There are some."""
         self.reigning = asyncio.Event()
         self._reigning_since_s = 0.0
         """By the loop's clock; means something while it reigns."""
@@ -201,9 +203,10 @@ class PartyWriter(Generic[R]):
         self._reigning_since_s = asyncio.get_running_loop().time()
         self._room = asyncio.Semaphore()
         self._has_unfinished.set()
+        self._losses.clear()
         self._lost.clear()
         self._steps.local[self.party] = self._arrive
-        self._steps.lost[self.party] = self._lost
+        self._steps.note_loss[self.party] = self._note_loss
         self.reigning.set()
         _log.info(
             "%s: epoch %s opened at sequence %s, %s transfers unfinished",
@@ -258,7 +261,7 @@ class PartyWriter(Generic[R]):
         """Forget everything that was decided and is not known to be durable."""
         self.reigning.clear()
         self._steps.local.pop(self.party, None)
-        self._steps.lost.pop(self.party, None)
+        self._steps.note_loss.pop(self.party, None)
         left = left_steps(self._machine, self._in_flight, self._gathered)
         self._steps.send_by_queue(self.party, left)  # or they would be missed after a second only
         if self._in_flight is not None:
@@ -366,19 +369,28 @@ class PartyWriter(Generic[R]):
             else:
                 self._has_unfinished.clear()
 
-    async def _ask_again(self) -> None:
-        """Ask once more for all that others owe an answer to, when that may be lost, or the answer.
+    def _note_loss(self, stream: str | None) -> None:
+        self._losses.add(stream)
+        self._lost.set()
 
-        And let time pass: so may the tick.
+    async def _ask_again(self) -> None:
+        """Ask once more for what may be lost, or whose answer may: the own queue takes answers.
+
+        It takes ticks too, and the next one is sent then.
         """
         assert self._machine is not None
         while True:
             await self._lost.wait()
-            self._lost.clear()
             async with self._room:  # nothing is in flight: what was decided is durable
+                losses = self._losses.copy()
+                self._losses.clear()
+                self._lost.clear()
+                is_own = not losses.isdisjoint({None, queue_stream(self.party)})
                 for each in self._machine.rules.unanswered():
-                    self._steps.send_by_queue(each.party, [each.message])
-            self._ticked.set()
+                    if is_own or queue_stream(each.party) in losses:
+                        self._steps.send_by_queue(each.party, [each.message])
+            if is_own:
+                self._ticked.set()
 
     async def _append(self, data: bytes) -> asyncio.Future[int]:
         return await self._broker.append(

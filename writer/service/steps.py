@@ -28,7 +28,7 @@ Arrive = Callable[[StepFrame, int], None]
 class StepSender:
     """Names step frames and sends them. What gets lost is asked for again by who wanted it.
 
-    Of most losses nobody knows, and who waits for a second asks again. Some are known (`lost`).
+    Of most losses nobody knows, and who waits for a second asks again; see `note_loss` of others.
     """
 
     def __init__(self, broker: Broker, sender_id: str) -> None:
@@ -40,8 +40,8 @@ class StepSender:
         self._outbox: Outbox[int, StepMessage] = Outbox()
         self.local: dict[int, Arrive] = {}
         """Who takes the steps of parties that this process leads."""
-        self.lost: dict[int, asyncio.Event] = {}
-        """Likewise, by whom: steps from and to them may be lost, and would be taken now."""
+        self.note_loss: dict[int, Callable[[str | None], None]] = {}
+        """What parties that this process leads do when steps may be lost: see `Broker.on_loss`."""
 
     def send(self, outgoing: Iterable[Outgoing], at_ms: int) -> None:
         """Let steps leave, in their order. at_ms: when what they follow from happened."""
@@ -62,13 +62,13 @@ class StepSender:
 
     async def run(self) -> None:
         """Send until cancelled."""
-        self._broker.on_loss(self._note_loss)
+        self._broker.on_loss(self._tell_loss)
         async with asyncio.TaskGroup() as waiting:
             await self._outbox.run(partial(self._publish, waiting))
 
-    def _note_loss(self) -> None:
-        for lost in self.lost.values():
-            lost.set()
+    def _tell_loss(self, stream: str | None) -> None:
+        for note in self.note_loss.values():
+            note(stream)
 
     def _frames(self, party: int, steps: list[StepMessage]) -> Iterator[StepFrame]:
         rest = iter(steps)
