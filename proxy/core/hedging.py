@@ -1,9 +1,11 @@
 """Which questions to readers are soon asked once more, beside the first: the hedges.
 
 A reader that is killed takes with it what it was asked, and nobody tells who asked. So what is not
-answered soon is asked once more, of whoever is there (Dean and Barroso, "The Tail at Scale", 2013).
-Readers that are all slow are not helped by more questions. They answer about in the order in which
-they were asked, so only these are asked once more:
+answered as soon as nearly all others is asked once more, of whoever is there (Dean and Barroso,
+"The Tail at Scale", 2013). How soon that is follows the answers: where many take longer, as on a
+busy machine, each would be hedged, and none be left for a death. Readers that are all slow are not
+helped by more questions. They answer about in the order in which they were asked, so only these are
+asked once more:
 
     overtaken     one that was asked later was answered, by a reader that is better off
     the newest    nothing was asked since that could tell
@@ -44,6 +46,14 @@ from contracts.queries import (
 
 QUESTIONS_PER_HEDGE: Final = 20
 """Overloaded readers get 5 % more to do, and no more than that for long."""
+SOON_S_MIN: Final = 0.025
+"""A loss must cost less than 100 ms, mostly also if a hedge is lost, as the broker's server takes a
+moment to notice a death. Nearly all answers come within some milliseconds."""
+SOON_S_MAX: Final = 0.2
+"""Slower readers are not helped by hedges."""
+_LONGER: Final = 1.05
+_SHORTER: Final = _LONGER ** (-1 / 19)
+"""One step up for each 19 down: then one answer in 20 is later than it."""
 HEDGES_MAX: Final = 256
 """As many as one of two readers has of 512 clients that ask all the time. In vain, at a reader that
 takes 0.1 ms for each, they cost 26 ms once."""
@@ -83,6 +93,8 @@ class Hedges:
         self._newest = 0
         """The question that was asked last."""
         self._newest_answered = 0
+        self.soon_s = SOON_S_MIN
+        """When a question may be asked once more: 19 of 20 answers come sooner."""
 
     def note_question(self) -> int:
         """One is asked. Give its number: one more than that of the one before."""
@@ -93,6 +105,11 @@ class Hedges:
     def note_answer(self, number: int) -> None:
         """A question is answered."""
         self._newest_answered = max(self._newest_answered, number)
+
+    def note_time(self, took_s: float) -> None:
+        """So long a question waited for its answer."""
+        soon_s = self.soon_s * (_LONGER if took_s > self.soon_s else _SHORTER)
+        self.soon_s = max(SOON_S_MIN, min(soon_s, SOON_S_MAX))
 
     def take(self, number: int) -> bool:
         """Whether a question shall be asked once more now; then a hedge is taken."""

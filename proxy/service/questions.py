@@ -1,9 +1,10 @@
 """Questions to the readers of a partition, asked again and again until one answers in time.
 
     0        asked
-    25 ms    asked once more beside it, a hedge, if it may be lost (`proxy.core.hedging`); and in
-             the same way after 75, 175 and 375 ms, as the hedge may be lost too: a reader that is
-             paused or cut off is still asked in its turn
+    25 ms    asked once more beside it, a hedge, if it may be lost (`proxy.core.hedging`); later,
+             0.2 s at most, where more than one answer in 20 takes longer. And in the same way after
+             75, 175 and 375 ms, as the hedge may be lost too: a reader that is paused or cut off is
+             still asked in its turn
     0.8 s    again in any case; where a reader may think it over for longer, after 1.6 and 3.2 s too
     the end  of what a reader may think it over for, and the way there and back: asked anew
 
@@ -39,11 +40,6 @@ _GRACE_MS: Final = 1_000
 """A reader answers within the wait it was given; this is for the way there and back."""
 _SLICE_MS: Final = 5_000
 """The longest wait asked for at a time; a reader waits no longer for a sequence either."""
-_SOON_S: Final = 0.025
-"""When a question may be asked once more, and then after twice as long each time. A loss must cost
-less than 100 ms, mostly also if a hedge is lost, as the broker's server takes a moment to notice a
-death. Nearly all answers come within some milliseconds; where they do not, as under overload,
-hedges get few, so this need not follow what readers take."""
 _OVERDUE_S: Final = 0.4
 """After a pause of so long it is asked again in any case: a repeat, which takes no hedge."""
 _ASKED_AGAIN_S: Final = 0.1
@@ -100,13 +96,15 @@ class Questions:
     async def _first_answer(self, asked: "_Asked", hedges: Hedges) -> Answer:
         """That of the question, a hedge or a repeat. Raise what the last of them raised."""
         number = hedges.note_question()
+        began_s = self._loop.time()
         asked.ask()
-        pause_s = _SOON_S
+        pause_s = hedges.soon_s
         while (answer := await asked.answer_within(pause_s)) is None:
             if pause_s >= _OVERDUE_S or hedges.take(number):
                 asked.ask()
             pause_s *= 2  # readers that are slow are not helped by more questions
         hedges.note_answer(number)
+        hedges.note_time(self._loop.time() - began_s)
         return answer
 
     def _now_ms(self) -> int:

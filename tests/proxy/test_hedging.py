@@ -15,7 +15,15 @@ from contracts.queries import (
     TransferQuery,
     UnfinishedQuery,
 )
-from proxy.core.hedging import HEDGES_MAX, QUESTIONS_PER_HEDGE, Awaited, Hedges, awaited
+from proxy.core.hedging import (
+    HEDGES_MAX,
+    QUESTIONS_PER_HEDGE,
+    SOON_S_MAX,
+    SOON_S_MIN,
+    Awaited,
+    Hedges,
+    awaited,
+)
 
 
 def check(*steps: tuple[int, int, int]) -> None:
@@ -42,6 +50,26 @@ def test_after_a_burst_questions_save_up_for_the_next() -> None:
 
 def test_no_more_is_saved_up_than_for_one_burst() -> None:
     check((100 * HEDGES_MAX * QUESTIONS_PER_HEDGE, 2 * HEDGES_MAX, HEDGES_MAX))
+
+
+@pytest.mark.parametrize(
+    ("slow_s", "slow_of_100", "soon_s"),
+    [
+        (0.1, 2, SOON_S_MIN),  # few answers are late: what is late may be lost
+        (0.1, 30, 0.1),  # many are: to ask each once more would leave nothing for a death
+        (3.0, 30, SOON_S_MAX),
+    ],
+)
+def test_a_question_is_asked_once_more_when_nearly_all_others_are_answered(
+    slow_s: float, slow_of_100: int, soon_s: float
+) -> None:
+    hedges = Hedges()
+    for number in range(10_000):  # 37 is prime to 100: so many of each hundred, spread over it
+        hedges.note_time(slow_s if number * 37 % 100 < slow_of_100 else 0.002)
+    assert hedges.soon_s == pytest.approx(soon_s, rel=0.1)
+    for _ in range(10_000):
+        hedges.note_time(0.002)
+    assert hedges.soon_s == SOON_S_MIN
 
 
 @given(st.lists(st.booleans() | st.integers(2, 2 * HEDGES_MAX * QUESTIONS_PER_HEDGE)))

@@ -210,7 +210,7 @@ async def test_slow_readers_get_few_questions_more(world: World) -> None:
 async def test_where_one_reader_is_slow_and_one_is_not_few_are_asked_once_more(
     world: World,
 ) -> None:
-    """A burst, and of every twenty questions one."""
+    """A burst, and of every twenty questions one at most: fewer once it is known who is slow."""
     async with (
         world.gateway() as gateway,
         asked_reader(world, after(0.06)) as slow,
@@ -219,7 +219,7 @@ async def test_where_one_reader_is_slow_and_one_is_not_few_are_asked_once_more(
         for number, hedges in ((4 * HEDGES_MAX, HEDGES_MAX), (20 * QUESTIONS_PER_HEDGE, 20)):
             slow.count = fast.count = 0
             await asyncio.gather(*(gateway.ask(AccountQuery("a")) for _ in range(number)))
-            assert slow.count + fast.count == number + hedges
+            assert number <= slow.count + fast.count <= number + hedges
 
 
 async def test_slow_questions_of_one_kind_use_up_no_others_hedges(

@@ -76,7 +76,7 @@ async def test_what_a_killed_reader_was_asked_the_other_one_answers(
     too_late_s = 10 * STALL_S_MAX
     monkeypatch.setattr("proxy.service.questions._GRACE_MS", 1_000 * too_late_s)
     monkeypatch.setattr("proxy.service.questions._OVERDUE_S", too_late_s)
-    monkeypatch.setattr("proxy.service.questions._SOON_S", 2.0)  # by then the reader is dead
+    monkeypatch.setattr("proxy.core.hedging.SOON_S_MIN", 2.0)  # by then the reader is dead
     stack.start()
     await some_transfers(stack.url, 1)
     configuration = (stack.data / "nats-server.conf").read_text()
