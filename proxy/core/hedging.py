@@ -52,8 +52,8 @@ moment to notice a death. Nearly all answers come within some milliseconds."""
 SOON_S_MAX: Final = 0.2
 """Slower readers are not helped by hedges."""
 _LONGER: Final = 1.05
-_SHORTER: Final = _LONGER ** (-1 / 19)
-"""One step up for each 19 down: then one answer in 20 is later than it."""
+_SHORTER: Final = _LONGER ** (-1 / (QUESTIONS_PER_HEDGE - 1))
+"""So many steps down for one up: then as many answers come later as there are hedges for."""
 HEDGES_MAX: Final = 256
 """As many as one of two readers has of 512 clients that ask all the time. In vain, at a reader that
 takes 0.1 ms for each, they cost 26 ms once."""
@@ -94,7 +94,7 @@ class Hedges:
         """The question that was asked last."""
         self._newest_answered = 0
         self.soon_s = SOON_S_MIN
-        """When a question may be asked once more: 19 of 20 answers come sooner."""
+        """When a question may be asked once more: most answers come sooner."""
 
     def note_question(self) -> int:
         """One is asked. Give its number: one more than that of the one before."""

@@ -38,8 +38,8 @@ async def faulty(*_arguments: object) -> None:
     raise BrokerFault("not to be had here")
 
 
-async def never(_fresh: Callable[[], Any]) -> Any:
-    """What reading a snapshot or a journal comes to that is out of reach."""
+async def never(*_arguments: object) -> Any:
+    """What every call comes to of what is out of reach."""
     await asyncio.Event().wait()
 
 

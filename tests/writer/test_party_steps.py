@@ -28,6 +28,7 @@ from contracts.subjects import (
     queue_stream,
 )
 from tests.writer.one_party import DEADLINE_S, LoneMandate, World
+from tests.writer.running import never
 from writer.core.partition import Partition
 from writer.core.rules import Outgoing
 from writer.service.leading import Mandate
@@ -274,9 +275,6 @@ async def test_steps_that_wait_for_their_queue_keep_no_others_waiting(
     connection = divided.server.connect()
     steps = StepSender(connection, "w")
     arrived = await divided.credits([])
-
-    async def never(_stream: str) -> None:
-        await asyncio.Event().wait()
 
     monkeypatch.setattr(connection, "restore_queue", never)
     connection.cut()

@@ -206,9 +206,6 @@ async def test_a_hand_over_between_others_ends_no_keeping_away(
                     needed.append(c.leading.mandates[party].needed.is_set())
                 return await put(subject, data, **options)
 
-            async def never(_fresh: Callable[[], Any]) -> Any:
-                await asyncio.Event().wait()
-
             monkeypatch.setattr(connection, "put", slow)
             for writer in a.all:
                 monkeypatch.setattr(writer.snapshots, "restore", never)
