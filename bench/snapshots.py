@@ -46,6 +46,7 @@ from writer.core.idempotency import FINGERPRINT_KEY_BYTES
 from writer.core.machine import Decision, Machine, QueuedFrame
 from writer.core.partition import Partition
 from writer.core.snapshot import freeze
+from writer.service.party import PartyWriter
 from writer.service.snapshots import OneAtATime, Snapshots, Written
 
 SCALE = int(os.environ.get("BENCH_SCALE", "1"))
@@ -257,16 +258,16 @@ async def under_load(url: str, folder: Path, rule: SnapshotRule, first: int) -> 
         writers = make_writers(broker, settings, SLOTS, "bench", stack, led=[0], snapshot_rule=rule)
         (writer,) = writers.partitions
         works = [asyncio.create_task(work) for work in writers.works()]
-        reign = asyncio.create_task(writer.reigning.wait())
-        for ended in (await asyncio.wait([*works, reign], return_when=asyncio.FIRST_COMPLETED))[0]:
+        leads = asyncio.create_task(writer.reigning.wait())
+        for ended in (await asyncio.wait([*works, leads], return_when=asyncio.FIRST_COMPLETED))[0]:
             ended.result()
         say_ready()
-        before = writer.durable_sequence
+        before = durable_sequence(writer)
         load = [sys.executable, "-m", "bench.snapshot_load", url]
         numbers = map(str, (ACCOUNTS, first, LOAD_S))
         child = await asyncio.create_subprocess_exec(*load, *numbers)
         late, written = await watch(child, lambda: writer.snapshots.written)
-        events = writer.durable_sequence - before
+        events = durable_sequence(writer) - before
         for work in works:
             work.cancel()
         await asyncio.gather(*works, return_exceptions=True)
@@ -279,6 +280,13 @@ async def under_load(url: str, folder: Path, rule: SnapshotRule, first: int) -> 
         print(f"             frozen {quantiles(freezes)} ms; written in ", end="")
         print(f"{median(each.write_s for each in written):.1f} s each")
     return first + LOAD_S * RATE + FRAME_COMMANDS
+
+
+def durable_sequence(writer: PartyWriter[Partition]) -> int:
+    """Of a writer that leads, or nothing is measured."""
+    if writer.reign is None:
+        raise SystemExit("The writer leads no more, see its log: try it again with less going on.")
+    return writer.reign.durable_sequence
 
 
 async def watch(

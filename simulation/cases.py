@@ -52,7 +52,7 @@ def note_death(writer: WriterProcess, cases: Counter[str]) -> None:
         cases[RECOVERED] += base.sequence > 0
         cases[OLDER_USED] += base.sequence > 0 and base.skipped > 0
         cases[NONE_USED] += base.sequence == 0 and base.skipped > 0
-        machine = led.machine
-        if machine is not None and isinstance(machine.rules, Coordinator):
-            running = machine.rules.running.values()
+    for reign in writer.reigns:
+        if isinstance(reign.machine.rules, Coordinator):
+            running = reign.machine.rules.running.values()
             cases.update({death(each.coordination, each.phase) for each in running})

@@ -20,7 +20,7 @@ from simulation.world import World
 from writer.core.coordinator import Coordinator
 from writer.core.machine import Machine
 from writer.core.partition import Partition
-from writer.service.party import PartyWriter
+from writer.service.reign import Reign
 
 _UNFINISHED_S_MAX: Final = 60.0
 _READY_S_MAX: Final = 60.0
@@ -75,22 +75,21 @@ class Finish:
 
     def _not_ready(self) -> str | None:
         """Every party has a writer that knows of nothing unfinished, and a proxy is there."""
-        led = self._led()
-        if sorted(writer.party for writer in led) != sorted(self._auditor.journals):
+        reigns = self._reigns()
+        if sorted(reign.party for reign in reigns) != sorted(self._auditor.journals):
             return "a writer is missing"
-        for writer in led:
-            machine = writer.machine
-            if machine is None or writer.in_flight or machine.rules.unfinished_count:
-                return f"party {writer.party} is not at rest"
-            if machine.tip.sequence != self._auditor.journals[writer.party].sequence:
-                self._replace(writer)
-                return f"party {writer.party} has another tip than its journal"
+        for reign in reigns:
+            if reign.in_flight or reign.machine.rules.unfinished_count:
+                return f"party {reign.party} is not at rest"
+            if reign.machine.tip.sequence != self._auditor.journals[reign.party].sequence:
+                self._replace(reign)
+                return f"party {reign.party} has another tip than its journal"
         return self._missing()
 
-    def _replace(self, deposed: PartyWriter[Partition] | PartyWriter[Coordinator]) -> None:
+    def _replace(self, deposed: Reign[Partition] | Reign[Coordinator]) -> None:
         """End a writer that has nothing to append, and so does not notice that it is deposed."""
         for process in self._world.writers:
-            if process.is_alive and deposed in process.led:
+            if process.is_alive and deposed in process.reigns:
                 self._world.crash(process)
 
     def _missing(self) -> str | None:
@@ -108,31 +107,30 @@ class Finish:
 
     # --- writers ---
 
-    def _led(self) -> list[PartyWriter[Partition] | PartyWriter[Coordinator]]:
-        """The writer of each party that leads: the one of the newest reign."""
-        led: dict[int, PartyWriter[Partition] | PartyWriter[Coordinator]] = {}
+    def _reigns(self) -> list[Reign[Partition] | Reign[Coordinator]]:
+        """The newest over each party."""
+        newest: dict[int, Reign[Partition] | Reign[Coordinator]] = {}
         for process in self._world.writers:
-            for writer in process.led if process.is_alive else ():
-                known = led.get(writer.party)
-                if writer.machine and (known is None or known.epoch < writer.epoch):
-                    led[writer.party] = writer
-        return list(led.values())
+            for reign in process.reigns if process.is_alive else ():
+                known = newest.get(reign.party)
+                if known is None or known.epoch < reign.epoch:
+                    newest[reign.party] = reign
+        return list(newest.values())
 
     def _check_replay(self) -> None:
         """A machine that reads the journal from its beginning is in the live machine's state."""
-        for writer in self._led():
-            assert writer.machine is not None
-            party = writer.party
+        for reign in self._reigns():
+            party, machine = reign.party, reign.machine
             replayed: Machine[Any] = Machine(party, _rules(party)())
             for message in self._world.server.streams[journal_stream(party)].messages:
                 replayed.replay(message.data)
-            check(replayed.tip == writer.machine.tip, f"party {party}: the tips differ")
+            check(replayed.tip == machine.tip, f"party {party}: the tips differ")
             check(
-                state_of(replayed.rules) == state_of(writer.machine.rules),
+                state_of(replayed.rules) == state_of(machine.rules),
                 f"party {party}: the replayed state is not the live one",
             )
-            if isinstance(writer.machine.rules, Partition):
-                self._check_accounts(party, writer.machine.rules)
+            if isinstance(machine.rules, Partition):
+                self._check_accounts(party, machine.rules)
 
     def _check_accounts(self, party: int, rules: Partition) -> None:
         """The writer's columns are what the naive books have, and nothing is left set aside."""

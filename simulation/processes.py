@@ -27,6 +27,7 @@ from writer.core.coordinator import Coordinator
 from writer.core.idempotency import FINGERPRINT_KEY_BYTES
 from writer.core.partition import Partition
 from writer.service.party import PartyWriter
+from writer.service.reign import Reign
 
 PARTITION_COUNT: Final = 4
 EVEN_SLOTS: Final = SlotMap.even(PARTITION_COUNT)
@@ -130,6 +131,11 @@ class WriterProcess(Process):
     snapshot_rule = SNAPSHOT_RULE_DEFAULT
     led: Sequence[PartyWriter[Partition] | PartyWriter[Coordinator]] = ()
     """Their writers; empty while the process starts."""
+
+    @property
+    def reigns(self) -> list[Reign[Partition] | Reign[Coordinator]]:
+        """The present ones."""
+        return [each.reign for each in self.led if each.reign is not None]
 
     def forget(self) -> None:
         """See Process."""

@@ -119,7 +119,7 @@ class Trouble:
         """The one with the most frames in flight."""
         return max(
             self._world.present_writers,
-            key=lambda writer: max((led.in_flight for led in writer.led), default=0),
+            key=lambda writer: max((reign.in_flight for reign in writer.reigns), default=0),
         )
 
     def _writer(self) -> WriterProcess:

@@ -162,33 +162,33 @@ async def _serve_status(broker: NatsBroker, writers: Writers) -> None:
 
 def partition_status(writer: PartyWriter[Partition]) -> WriterPartition | None:
     """None while there is no reign."""
-    machine = writer.machine
-    if machine is None:
+    reign = writer.reign
+    if reign is None:
         return None
     return WriterPartition(
         partition=writer.party,
-        epoch=writer.epoch,
-        sequence=writer.durable_sequence,
-        in_flight=writer.in_flight,
-        accounts=len(machine.rules.accounts),
-        unfinished=machine.rules.unfinished_count,
-        oldest_started_at_ms=machine.rules.oldest_started_at_ms,
-        tip_hash=writer.durable_hash.hex(),
+        epoch=reign.epoch,
+        sequence=reign.durable_sequence,
+        in_flight=reign.in_flight,
+        accounts=len(reign.machine.rules.accounts),
+        unfinished=reign.machine.rules.unfinished_count,
+        oldest_started_at_ms=reign.machine.rules.oldest_started_at_ms,
+        tip_hash=reign.durable_hash.hex(),
     )
 
 
 def coordinator_status(writer: PartyWriter[Coordinator]) -> WriterCoordinator | None:
     """None while there is no reign."""
-    machine = writer.machine
-    if machine is None:
+    reign = writer.reign
+    if reign is None:
         return None
     return WriterCoordinator(
         name=party_name(writer.party),
-        epoch=writer.epoch,
-        sequence=writer.durable_sequence,
-        in_flight=writer.in_flight,
-        unfinished=machine.rules.unfinished_count,
-        oldest_started_at_ms=machine.rules.oldest_started_at_ms,
+        epoch=reign.epoch,
+        sequence=reign.durable_sequence,
+        in_flight=reign.in_flight,
+        unfinished=reign.machine.rules.unfinished_count,
+        oldest_started_at_ms=reign.machine.rules.oldest_started_at_ms,
     )
 
 

@@ -30,6 +30,7 @@ from writer.core.idempotency import FINGERPRINT_KEY_BYTES
 from writer.core.partition import Partition
 from writer.service.leading import Mandate
 from writer.service.party import PartyWriter
+from writer.service.reign import Reign
 from writer.service.snapshots import OneAtATime, Snapshots
 from writer.service.steps import StepSender
 from writer.service.turns import Turns
@@ -111,6 +112,13 @@ class World:
         witness = Witness(self._folder / f"{name}.witness")
         yield witness
         witness.close()
+
+    @property
+    def reign(self) -> Reign[Partition]:
+        """Of the writer that was started last."""
+        assert self.party is not None
+        assert self.party.reign is not None
+        return self.party.reign
 
     async def send(self, *commands: Command) -> None:
         frame = CommandFrame("proxy", next(self._requests) * 1_000, list(commands))

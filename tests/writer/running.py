@@ -97,10 +97,10 @@ class Wallet:
     def epochs(self) -> dict[int, int]:
         """Of the newest reign of each party that reigns."""
         return {
-            writer.party: writer.epoch
+            writer.party: writer.reign.epoch
             for writers in self.running.values()
             for writer in writers.all
-            if writer.reigning.is_set()
+            if writer.reign is not None
         }
 
     def records(self) -> dict[str, bytes]:

@@ -32,7 +32,7 @@ from tests.writer.running import never
 from writer.core.partition import Partition
 from writer.core.rules import Outgoing
 from writer.service.leading import Mandate
-from writer.service.party import PartyWriter
+from writer.service.reign import Reign
 from writer.service.steps import StepSender
 
 pytestmark = pytest.mark.virtual_time
@@ -56,14 +56,13 @@ async def leading(
     name: str = "w",
     connection: MemoryBroker | None = None,
     kind: type[Mandate] = LoneMandate,
-) -> AsyncIterator[tuple[StepSender, PartyWriter[Partition]]]:
+) -> AsyncIterator[tuple[StepSender, Reign[Partition]]]:
     """A writer that leads and has an account, and what sends steps in its process."""
     async with world.writer(name, connection, kind=kind):
         await world.send(*DIVIDED)
         await world.until(AccountOpened, 1)
         assert world.steps is not None
-        assert world.party is not None
-        yield world.steps, world.party
+        yield world.steps, world.reign
 
 
 async def test_a_step_leaves_once_its_event_is_durable_and_again_until_it_is_answered(
@@ -202,10 +201,10 @@ async def test_steps_that_a_lost_frame_had_let_go_from_a_lock_are_decided_too(
     divided: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection = divided.server.connect()
-    async with leading(divided, "w", connection) as (steps, writer):
+    async with leading(divided, "w", connection) as (steps, reign):
         steps.send([locks(Step.PREPARE_CREDIT, "t1"), locks(Step.PREPARE_CREDIT, "t2")], at_ms=0)
         await divided.until(StepTaken, 1)
-        while writer.in_flight:  # noqa: ASYNC110  # nobody else needs to be told
+        while reign.in_flight:  # noqa: ASYNC110  # nobody else needs to be told
             await asyncio.sleep(0)
         is_lost = lose_append(connection, monkeypatch)
         steps.send([locks(Step.COMMIT_CREDIT, "t1")], at_ms=0)
@@ -241,9 +240,9 @@ async def test_steps_whose_reign_a_lost_connection_ended_leave_with_the_next_one
     is_queue_lost: bool,  # noqa: FBT001  # a column
 ) -> None:
     connection = divided.server.connect()
-    async with leading(divided, "w", connection) as (steps, writer):
+    async with leading(divided, "w", connection) as (steps, reign):
         steps.send([Outgoing(0, CREDIT)], at_ms=0)
-        while not writer.in_flight:  # noqa: ASYNC110  # nobody else needs to be told
+        while not reign.in_flight:  # noqa: ASYNC110  # nobody else needs to be told
             await asyncio.sleep(0)
         connection.cut()
         if is_queue_lost:
@@ -258,7 +257,6 @@ async def test_steps_that_wait_for_a_lock_go_on_to_wait_in_the_next_reign(divide
     async with leading(divided, "old", kind=Mandate) as (steps, old):
         steps.send([locks(Step.PREPARE_CREDIT, "t1"), locks(Step.PREPARE_CREDIT, "t2")], at_ms=0)
         await divided.until(StepTaken, 1)
-        assert old.machine is not None
         assert old.machine.waiting_count == 1
         divided.mandates["old"].withdraw()
         async with asyncio.timeout(DEADLINE_S):

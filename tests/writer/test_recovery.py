@@ -64,9 +64,7 @@ def replayed(world: World) -> Machine[Partition]:
 
 
 def live(world: World) -> Machine[Partition]:
-    assert world.party is not None
-    assert world.party.machine is not None
-    return world.party.machine
+    return world.reign.machine
 
 
 class Taken:

@@ -22,6 +22,7 @@ from writer.config import SnapshotRule
 from writer.core.machine import Machine
 from writer.core.partition import Partition
 from writer.service.party import PartyWriter
+from writer.service.reign import Reign
 
 pytestmark = pytest.mark.server
 
@@ -73,8 +74,7 @@ class Wallet:
 
     async def send(self, writer: PartyWriter[Partition], *commands: Command) -> None:
         """Return when the events are durable and in a snapshot, if there is one of each event."""
-        assert writer.machine is not None
-        until = writer.durable_sequence + len(commands)
+        until = reign_of(writer).durable_sequence + len(commands)
         client = await self.broker()
         frame = CommandFrame("proxy", next(self._numbers), list(commands))
         await client.publish(command_subject(0), COMMAND_FRAME.encode(frame))
@@ -83,7 +83,7 @@ class Wallet:
 
     async def reach(self, writer: PartyWriter[Partition], sequence: int) -> None:
         async with asyncio.timeout(DEADLINE_S):
-            while writer.durable_sequence < sequence:  # noqa: ASYNC110  # nobody else needs to be told
+            while reign_of(writer).durable_sequence < sequence:  # noqa: ASYNC110  # nobody else needs to be told
                 await asyncio.sleep(0.002)
 
     async def snapshot_at(self, writer: PartyWriter[Partition], sequence: int) -> None:
@@ -100,14 +100,15 @@ class Wallet:
             await self.send(writer, *OPENINGS)
             for number in range(3):
                 await self.send(writer, Transfer("a", "b", 1, "USD", f"t{number}"))
-                await self.snapshot_at(writer, writer.durable_sequence)
+                await self.snapshot_at(writer, reign_of(writer).durable_sequence)
 
     async def worked_on(self) -> None:
         """The life of another writer, which leaves a snapshot of all there is."""
         async with self.writer(ALWAYS) as writer:
             await self.send(writer, Transfer("a", "b", 1, "USD", "t20"))
-            await self.snapshot_at(writer, writer.durable_sequence)
-        await self.check_recovery(writer.durable_sequence)
+            reached = reign_of(writer).durable_sequence
+            await self.snapshot_at(writer, reached)
+        await self.check_recovery(reached)
 
     async def check_recovery(self, *bases: int) -> None:
         """The next writer starts from one of these and is where a full replay would be."""
@@ -121,8 +122,12 @@ class Wallet:
                 assert message is not None
                 replayed.replay(message.data)
             await client.close()
-            assert writer.machine is not None
-            assert state_of(writer.machine) == state_of(replayed)
+            assert state_of(reign_of(writer).machine) == state_of(replayed)
+
+
+def reign_of(writer: PartyWriter[Partition]) -> Reign[Partition]:
+    assert writer.reign is not None
+    return writer.reign
 
 
 @pytest.fixture

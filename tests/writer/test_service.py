@@ -192,11 +192,11 @@ async def test_who_hands_over_stands_by_with_what_it_has_and_leads_again(
         await world.until(TransferCompleted, 3)
         assert len(restores) == 2, "of each once"
         assert old is not None
-        assert old.machine is not None
+        assert old.reign is not None
         replayed = Machine(0, Partition(0, world.slots))
         for message in world.server.streams[journal_stream(0)].messages:
             replayed.replay(message.data)
-        assert state_of(old.machine) == state_of(replayed)
+        assert state_of(old.reign.machine) == state_of(replayed)
 
 
 async def test_a_mandate_that_ends_before_its_reign_costs_no_reading(
@@ -277,9 +277,7 @@ async def test_a_machine_whose_reign_failed_is_let_go_before_another_one_is_made
     async with world.writer("w", kind=LoneMandate):
         await world.send(*OPENINGS)
         await world.until(AccountOpened, 2)
-        assert world.party is not None
-        assert world.party.machine is not None
-        led.append(weakref.ref(world.party.machine))
+        led.append(weakref.ref(world.reign.machine))
         world.server.publish(journal_subject(0), b"no frame at all")
         await world.send(transfer("t1"))
         await world.until(TransferCompleted, 1)
