@@ -18,7 +18,7 @@ from bench.measurement import Measurement, Subject, measure
 from bench.peers.postgresql import HOW_TO_INSTALL, find_binaries, postgresql
 from bench.report import DISTURBANCE_MAX, cpu_table, disturbance, speed_table, summarise
 from bench.results import write_document
-from bench.settings import BenchError, Settings, read_settings
+from bench.settings import BenchError, Settings, read_settings, take_no_arguments
 from bench.wallet import wallet
 
 PEER = "postgresql peer"
@@ -26,6 +26,7 @@ PEER = "postgresql peer"
 
 def main() -> int:
     """Run the whole benchmark and return the exit status."""
+    take_no_arguments(__doc__)
     leave_on_signals()
     try:
         settings = read_settings()

@@ -17,13 +17,14 @@ from bench.leaving import leave_on_signals
 from bench.load import require_wrk
 from bench.report import DISTURBANCE_MAX, table
 from bench.results import write_document
-from bench.settings import BenchError, Settings, read_settings
+from bench.settings import BenchError, Settings, read_settings, take_no_arguments
 
 DEFAULTS = Settings(seconds=4, warmup_seconds=2, rounds=2, connections=(64, 256))
 
 
 def main() -> int:
     """Run the whole benchmark and return the exit status."""
+    take_no_arguments(__doc__)
     leave_on_signals()
     try:
         settings = read_settings(default=DEFAULTS)

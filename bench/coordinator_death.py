@@ -26,7 +26,7 @@ from bench.monitor import settle
 from bench.outage import AFTER_S, Stall, Unfinished, Wait, stall, unfinished, wait
 from bench.processes import Running
 from bench.results import write_document
-from bench.settings import BenchError, Settings, read_settings
+from bench.settings import BenchError, Settings, read_settings, take_no_arguments
 from bench.wallet import coordinator_pid, wallet
 from bench.way_check import check_ways
 
@@ -56,6 +56,7 @@ class DeathMeasurement:
 
 def main() -> int:
     """Run all rounds and return the exit status."""
+    take_no_arguments(__doc__)
     leave_on_signals()
     try:
         return run(read_settings(default=DEFAULTS))

@@ -14,7 +14,7 @@ from bench.cells import NO_WAY, WAYS
 from bench.death_report import DEATH_HEAD, WAITING_HEAD, DeathSummary, death_row, waiting_row
 from bench.outage import BEFORE_S, BUCKET_S
 from bench.plot import Bars, Lines, bar_plot, line_plot
-from bench.settings import BenchError, read_settings
+from bench.settings import BenchError, read_settings, take_no_arguments
 
 DOCUMENT = Path("docs/coordination.md")
 CELLS_PLOT = Path("docs/coordination.svg")
@@ -24,6 +24,7 @@ SERIES = ("within one partition", *WAYS)
 
 def main() -> int:
     """Return the exit status: 1 when a measurement or a marker is missing."""
+    take_no_arguments(__doc__)
     try:
         results = read_settings().results
         cells = newest(results, "coordination")

@@ -1,11 +1,10 @@
 """How long journals stand still when their NATS server is killed, with a sentinel and without.
 
-    python -m bench.elections [kills]
-
 Three nats-servers on loopback, the streams of four partitions, one append at a time to each of
 their journals. Each time the server that leads most groups is killed and started again.
 """
 
+import argparse
 import asyncio
 import json
 import os
@@ -136,7 +135,11 @@ async def _ignore(_: Exception) -> None:
 
 def main() -> None:
     """Print a line for each kill and a summary."""
-    kills = int(sys.argv[1]) if len(sys.argv) > 1 else KILLS
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("kills", nargs="?", type=int, default=KILLS)
+    kills: int = parser.parse_args().kills
     for name in ("with a sentinel", "without"):
         print(name)
         with (

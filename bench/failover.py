@@ -37,7 +37,7 @@ from bench.leaving import leave_on_signals
 from bench.outage import epochs_ns, takeover_s
 from bench.processes import Running, started
 from bench.results import write_document
-from bench.settings import BenchError, Settings, read_settings
+from bench.settings import BenchError, Settings, read_settings, take_no_arguments
 from bench.wallet import pids_of, wallet
 from contracts.parties import COORDINATOR, parties
 from ewallet.nats_configuration import read_urls
@@ -77,6 +77,7 @@ ANSWERED_S = 1.0
 
 def main() -> int:
     """Kill everything in turn, print the table, write the JSON file; return the exit status."""
+    take_no_arguments(__doc__)
     leave_on_signals()
     try:
         return run(read_settings(default=DEFAULTS))

@@ -9,6 +9,7 @@ from random import Random
 from statistics import median
 from time import perf_counter
 
+from bench.settings import take_no_arguments
 from contracts.chain import Chained
 from contracts.commands import Command, OpenAccount, Transfer
 from contracts.frames import CommandFrame
@@ -26,6 +27,7 @@ KEY = b"k" * FINGERPRINT_KEY_BYTES
 
 def main() -> None:
     """Print the replay rate and the costs of the idempotency index."""
+    take_no_arguments(__doc__)
     frames, decide_s = build_journal()
     replay_s = []
     for _ in range(ROUNDS):

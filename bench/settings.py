@@ -1,5 +1,6 @@
 """What one run of the benchmark does, from `BENCH_*` variables."""
 
+import argparse
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -46,6 +47,15 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "folder": Path,
     "results": Path,
 }
+
+
+def take_no_arguments(about: str | None) -> None:
+    """Answer `--help` with what a program is about, and refuse all other arguments."""
+    argparse.ArgumentParser(
+        description=about,
+        epilog="Settings are variables of the environment: see bench/README.md.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
 
 
 def read_settings(

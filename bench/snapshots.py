@@ -30,6 +30,7 @@ from bench.cpu import used_us
 from bench.leaving import leave_on_signals
 from bench.machine import describe
 from bench.processes import free_port, started
+from bench.settings import take_no_arguments
 from bench.snapshot_load import FRAME_COMMANDS, RATE, transfers
 from broker.nats_broker import NatsBroker
 from contracts.commands import Command, OpenAccount
@@ -73,6 +74,7 @@ class Start:
 
 def main() -> None:
     """Start a server, build the wallet's partition in it, measure, print."""
+    take_no_arguments(__doc__)
     leave_on_signals()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is a text stream
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as name:

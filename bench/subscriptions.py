@@ -34,7 +34,7 @@ from bench.leaving import leave_on_signals
 from bench.load import LoadResult, require_wrk, run_wrk
 from bench.processes import Running, stop
 from bench.results import write_document
-from bench.settings import BenchError, Settings, read_settings
+from bench.settings import BenchError, Settings, read_settings, take_no_arguments
 from bench.subscribers import name_of
 from bench.wallet import pids_of, wallet
 
@@ -283,6 +283,7 @@ def missed(watching: Watching, throughput: Throughput) -> list[str]:
 
 def main() -> int:
     """Measure, print and write; 1 if anything was missed."""
+    take_no_arguments(__doc__)
     leave_on_signals()
     try:
         settings = read_settings(default=DEFAULT)
