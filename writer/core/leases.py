@@ -54,6 +54,11 @@ class _Lease(Struct):
     begun_anew: int = 0
     """How often, since the writer was heard."""
 
+    @property
+    def says(self) -> tuple[object, ...]:
+        """All but the times."""
+        return self.ready, self.leads, self.is_new
+
 
 class _Leader(Struct, frozen=True):
     """Who leads a party."""
@@ -80,8 +85,6 @@ class Leases:
         self._is_leaving = False
         self._promised: dict[int, str] = {}
         """To whom this writer will hand over what it still leads: dealt with as if it were done."""
-        self._last_deal: tuple[object, dict[int, str]] = None, {}
-        """What was dealt last, and from what: nearly always the same as at the last renewal."""
 
     # --- what was heard ---
 
@@ -93,22 +96,27 @@ class Leases:
         now_ms: int,
         *,
         is_new: bool = False,
-    ) -> None:
-        """A writer lives, leads some parties and is ready for others."""
-        lasts_ms = LEASE_MS
+    ) -> bool:
+        """A writer lives, leads some parties and is ready for others.
+
+        False: nothing follows from that but that its lease ends later.
+        """
+        lasts_ms, is_news = LEASE_MS, writer_id in self._unheard
         if writer_id == self._own_id:
-            self._give_time(now_ms)
+            is_news |= self._give_time(now_ms)
             self._heard_itself_ms = now_ms
             lasts_ms = _DEAF_MS
         self._unheard.discard(writer_id)
-        self._leases[writer_id] = _Lease(
-            frozenset(ready), frozenset(leads), is_new, now_ms + lasts_ms
-        )
+        before = self._leases.get(writer_id)
+        lease = _Lease(frozenset(ready), frozenset(leads), is_new, now_ms + lasts_ms)
+        self._leases[writer_id] = lease
+        return is_news or before is None or before.says != lease.says
 
-    def _give_time(self, now_ms: int) -> None:
+    def _give_time(self, now_ms: int) -> bool:
         """Others could not be heard while this writer did not hear itself: see above.
 
         What was heard after a long time may be old: others are dealt nothing until heard again.
+        That is what True says.
         """
         since_ms = self._heard_itself_ms
         if since_ms is None or now_ms - since_ms > _LONG_DEAF_MS:
@@ -117,10 +125,12 @@ class Leases:
                 if lease.begun_anew < _BEGUN_ANEW_MAX:
                     lease.ready, lease.ends_at_ms = frozenset(), now_ms + LEASE_MS
                     lease.begun_anew += 1
-        elif now_ms - since_ms > _DEAF_MS:
+            return True
+        if now_ms - since_ms > _DEAF_MS:
             late_ms = now_ms - since_ms - LEASE_RENEWED_MS
             for lease in self._leases.values():
                 lease.ends_at_ms = min(lease.ends_at_ms + late_ms, now_ms + LEASE_MS)
+        return False
 
     def ended(self, writer_id: str) -> None:
         """A writer stopped of its own will."""
@@ -277,10 +287,7 @@ class Leases:
         }
         ready = {writer_id: lease.ready for writer_id, lease in self._leases.items()}
         new = {writer_id for writer_id, lease in self._leases.items() if lease.is_new}
-        leaders = {**self.leaders, **self._promised}
-        if self._last_deal[0] != (ready, leaders, new):
-            self._last_deal = (ready, leaders, new), deal(ready, leaders, new)
-        return self._last_deal[1]
+        return deal(ready, {**self.leaders, **self._promised}, new)
 
 
 def deal(
@@ -318,7 +325,7 @@ def _evening_move(
 ) -> tuple[int, str] | None:
     """A party and who should have it instead, so that loads differ by less; None: they are even."""
     if max(load.values(), default=0) - min(load.values(), default=0) < _WORTH_A_MOVE:
-        return None  # as nearly always, and this is asked at each renewal
+        return None
     for taker in sorted(ready, key=load.__getitem__):
         for party, giver in sorted(dealt.items(), key=lambda each: (-load[each[1]], each[0])):
             if load[giver] - load[taker] >= _WORTH_A_MOVE and party in ready[taker]:

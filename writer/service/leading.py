@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from math import inf
 from typing import Final
 
 import msgspec
@@ -167,7 +168,6 @@ class Leading:
                 async for messages in following:
                     for message in messages:
                         self._hear(message)
-                    self._changed.set()
         finally:
             await following.close()
 
@@ -249,10 +249,12 @@ class Leading:
             _log.info("the leases are read anew")
             self.leases.read_anew()
             self._refused.clear()
+            self._changed.set()
         self._last_sequence = message.sequence
         if message.subject.startswith(_LEASE):
             self._hear_lease(message.subject.removeprefix(_LEASE), message.data)
             return
+        self._changed.set()
         for party, mandate in self.mandates.items():
             if message.subject == leader_subject(party):
                 self._hear_leader(party, mandate, message)
@@ -260,11 +262,14 @@ class Leading:
     def _hear_lease(self, writer_id: str, data: bytes) -> None:
         if data:
             renewal = _RENEWALS.decode(data)
-            self.leases.renewed(
+            is_news = self.leases.renewed(
                 writer_id, renewal.ready, renewal.leads, self._now_ms(), is_new=renewal.is_new
             )
         else:
+            is_news = True
             self.leases.ended(writer_id)
+        if is_news:
+            self._changed.set()
 
     def _hear_leader(self, party: int, mandate: Mandate, message: StoredMessage) -> None:
         leader = message.data.decode("ascii")
@@ -295,7 +300,7 @@ class Leading:
                 if party not in promised and not mandate.granted.is_set():
                     named |= self.leases.to_name_anew(party)
             await self._name_leaders(named)
-            await self._until_changed()
+            await self._until_changed(_RENEWED_S if promised or named else inf)
 
     def _note_led(self) -> None:
         if self.leases.can_judge:
@@ -303,12 +308,13 @@ class Leading:
             for party, mandate in self.mandates.items():
                 mandate.note_led(is_led=party in led)
 
-    async def _until_changed(self) -> None:
-        """Return when something was heard, or a lease ends."""
+    async def _until_changed(self, for_s: float) -> None:
+        """Return when something new was heard, a lease may end, or after some time."""
         ends_at_ms = self.leases.next_end_ms
-        left_s = None if ends_at_ms is None else max(0, ends_at_ms - self._now_ms()) / 1_000
+        if ends_at_ms is not None:
+            for_s = min(for_s, max(0, ends_at_ms - self._now_ms()) / 1_000)
         with suppress(TimeoutError):
-            async with asyncio.timeout(left_s):
+            async with asyncio.timeout(None if for_s == inf else for_s):
                 await self._changed.wait()
 
     async def _hand_over(self) -> Collection[int]:
