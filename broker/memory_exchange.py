@@ -10,7 +10,7 @@ from broker.memory_link import Session, Weather
 from broker.memory_snapshots import MemorySnapshots
 
 Handler = Callable[[bytes], None]
-Answerer = Callable[[bytes], Awaitable[bytes]]
+Answerer = Callable[[bytes], Awaitable[bytes | None]]
 
 
 class Connection(Protocol):

@@ -112,7 +112,7 @@ class MemoryMessages:
         except Exception:  # noqa: BLE001  # as over a network: no answer, and a log line
             _log.exception("a request was not answered")
             return
-        if self.is_connected:
+        if answer is not None and self.is_connected:
             self.session.up.send(asker.down.send, asking.answered, answer)
 
     # --- inside ---

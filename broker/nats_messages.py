@@ -55,13 +55,15 @@ class NatsMessages:
         return NatsSubscription(await self._client.subscribe(subject, cb=received))
 
     async def serve(
-        self, subject: str, handler: Callable[[bytes], Awaitable[bytes]], *, queue: str = ""
+        self, subject: str, handler: Callable[[bytes], Awaitable[bytes | None]], *, queue: str = ""
     ) -> None:
         """See the port."""
 
         async def answer(message: Msg) -> None:
             try:
-                await message.respond(await handler(message.data))
+                data = await handler(message.data)
+                if data is not None:
+                    await message.respond(data)
             except nats.errors.Error as error:
                 _log.warning("%s: answer not sent: %r", subject, error)
             except Exception:  # noqa: BLE001  # logged whole; the asker times out

@@ -228,13 +228,16 @@ class Broker(Protocol):
         ...
 
     async def serve(
-        self, subject: str, handler: Callable[[bytes], Awaitable[bytes]], *, queue: str = ""
+        self, subject: str, handler: Callable[[bytes], Awaitable[bytes | None]], *, queue: str = ""
     ) -> None:
-        """Answer requests, many at a time; with a queue group, each goes to one member."""
+        """Answer requests, many at a time; with a queue group, each goes to one member.
+
+        A handler that gives None leaves the request to others.
+        """
         ...
 
     async def request(self, subject: str, data: bytes, *, timeout_s: float) -> bytes:
-        """One answer, or raise NoResponse."""
+        """The first answer, or raise NoResponse."""
         ...
 
     async def request_all(self, subject: str, data: bytes, *, timeout_s: float) -> list[bytes]:

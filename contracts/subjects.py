@@ -5,7 +5,7 @@ from typing import Final
 from contracts.parties import COORDINATOR, party_name
 
 READER_QUEUE: Final = "readers"
-"""Queue group of the readers: each query is answered by one of them."""
+"""Queue group of the readers: each query that is not asked of all is answered by one of them."""
 
 WALLET_STREAM: Final = "KV_WALLET"
 """The stream behind the key-value bucket `WALLET`, as NATS names it: what all services share."""
@@ -108,8 +108,13 @@ def listen_subject(partition: int) -> str:
 
 
 def query_subject(partition: int) -> str:
-    """Where proxies ask the readers of a partition."""
+    """Where proxies ask one of the readers of a partition: see READER_QUEUE."""
     return f"wallet.qry.{partition}"
+
+
+def query_all_subject(partition: int) -> str:
+    """Where proxies ask all readers of a partition, as some of them may be gone."""
+    return f"wallet.qry.{partition}.all"
 
 
 def status_subject(role: str) -> str:

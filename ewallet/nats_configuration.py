@@ -127,6 +127,10 @@ def _shared(
     """Return what every server of a wallet has: bounds, durability, users."""
     return {
         "max_payload": PAYLOAD_BYTES_MAX,
+        # Who is gone without a word, as a reader whose machine lost its power, takes its share of
+        # the questions until it is noticed: after 6 s, and not after the usual minutes.
+        "ping_interval": "2s",
+        "ping_max": 2,
         # `always`: an acknowledged frame is on the disk, not in the page cache.
         "jetstream": {"store_dir": str(store), "sync_interval": "always"},
         "authorization": {

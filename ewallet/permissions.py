@@ -126,6 +126,7 @@ def _reader(partitions: Sequence[int]) -> Permissions:
             _ELECTIONS,
             subjects.status_subject(Role.READER.value),
             *(subjects.query_subject(partition) for partition in partitions),
+            *(subjects.query_all_subject(partition) for partition in partitions),
             *(subjects.listen_subject(partition) for partition in partitions),
         ),
         replies_per_request=1,
@@ -137,6 +138,7 @@ def _proxy(partitions: Sequence[int]) -> Permissions:
         publish=(
             *(subjects.command_subject(partition) for partition in partitions),
             *(subjects.query_subject(partition) for partition in partitions),
+            *(subjects.query_all_subject(partition) for partition in partitions),
             *(subjects.listen_subject(partition) for partition in partitions),
             subjects.status_subject("*"),
             _READ_SLOT_MAP,

@@ -1,11 +1,11 @@
 """Which questions to readers are soon asked once more, beside the first: the hedges.
 
-A reader that is killed takes with it what it was asked, and nobody tells who asked. So what is not
-answered as soon as nearly all others is asked once more, of whoever is there (Dean and Barroso,
-"The Tail at Scale", 2013). How soon that is follows the answers: where many take longer, as on a
-busy machine, each would be hedged, and none be left for a death. Readers that are all slow are not
-helped by more questions. They answer about in the order in which they were asked, so only these are
-asked once more:
+A reader that is killed takes with it what it was asked, and nobody tells who asked; one that is
+paused or cut off goes on taking its share. So what is not answered as soon as nearly all others is
+asked once more, of all readers (Dean and Barroso, "The Tail at Scale", 2013). How soon that is
+follows the answers: where many take longer, as on a busy machine, each would be hedged, and none be
+left for a death. Readers that are all slow are not helped by more questions. They answer about in
+the order in which they were asked, so only these are asked once more:
 
     overtaken     one that was asked later was answered, by a reader that is better off
     the newest    nothing was asked since that could tell
@@ -13,7 +13,9 @@ asked once more:
 And hedges are a small share of the questions, but for a burst that is saved up for a death:
 
     a question    adds a part of a hedge, 1 / QUESTIONS_PER_HEDGE, until HEDGES_MAX are saved up
-    a hedge       takes a whole one; where there is none, it is left to the repeats after 0.8 s
+    a hedge       takes a whole one, and each reader has it to answer; where there is none, it is
+                  left to the repeats after 0.8 s
+    a loss        gives it back: whose first question never gets an answer needed its hedge
 
 What a question awaits says whether a slow answer is right:
 
@@ -45,18 +47,17 @@ from contracts.queries import (
 )
 
 QUESTIONS_PER_HEDGE: Final = 20
-"""Overloaded readers get 5 % more to do, and no more than that for long."""
+"""Of two overloaded readers each gets 10 % more to do, and no more than that for long."""
 SOON_S_MIN: Final = 0.025
-"""A loss must cost less than 100 ms, mostly also if a hedge is lost, as the broker's server takes a
-moment to notice a death. Nearly all answers come within some milliseconds."""
+"""A loss must cost less than 100 ms. Nearly all answers come within some milliseconds."""
 SOON_S_MAX: Final = 0.2
 """Slower readers are not helped by hedges."""
 _LONGER: Final = 1.05
 _SHORTER: Final = _LONGER ** (-1 / (QUESTIONS_PER_HEDGE - 1))
 """So many steps down for one up: then as many answers come later as there are hedges for."""
 HEDGES_MAX: Final = 256
-"""As many as one of two readers has of 512 clients that ask all the time. In vain, at a reader that
-takes 0.1 ms for each, they cost 26 ms once."""
+"""As many as one of two readers has of 512 clients that ask all the time. In vain, at readers that
+take 0.1 ms for each, they cost 26 ms once."""
 
 
 class Awaited(Enum):
@@ -106,8 +107,15 @@ class Hedges:
         """A question is answered."""
         self._newest_answered = max(self._newest_answered, number)
 
+    def give_back(self) -> None:
+        """A hedge was needed, and took nobody's place: its question got no other answer."""
+        self._saved = min(self._saved + QUESTIONS_PER_HEDGE, HEDGES_MAX * QUESTIONS_PER_HEDGE)
+
     def note_time(self, took_s: float) -> None:
-        """So long a question waited for its answer."""
+        """So long a reader took for an answer, whether or not a hedge got one sooner.
+
+        One that answers nothing at all says nothing about how long answers take.
+        """
         soon_s = self.soon_s * (_LONGER if took_s > self.soon_s else _SHORTER)
         self.soon_s = max(SOON_S_MIN, min(soon_s, SOON_S_MAX))
 

@@ -1,15 +1,16 @@
 """Questions to the readers of a partition, asked again and again until one answers in time.
 
-    0        asked
-    25 ms    asked once more beside it, a hedge, if it may be lost (`proxy.core.hedging`); later,
-             0.2 s at most, where more than one answer in 20 takes longer. And in the same way after
-             75, 175 and 375 ms, as the hedge may be lost too: a reader that is paused or cut off is
-             still asked in its turn
-    0.8 s    again in any case; where a reader may think it over for longer, after 1.6 and 3.2 s too
+    0        one reader is asked, by turns
+    25 ms    all are asked beside it, a hedge, if it may be lost (`proxy.core.hedging`); later,
+             0.2 s at most, where more than one answer in 20 takes longer. If it may not be lost, it
+             is looked at again after 75, 175 and 375 ms: it may have been overtaken by then
+    0.8 s    one is asked again in any case; where a reader may think it over for longer, after 1.6
+             and 3.2 s too
     the end  of what a reader may think it over for, and the way there and back: asked anew
 
-The first answer counts, whichever reader gives it: the question might have come to that one at
-once. How old an answer may be stands in the question, so a repeat shows nothing that is older.
+A hedge goes to all, because a reader that is paused or cut off is still asked in its turn. The
+first answer counts, whichever reader gives it: the question might have come to that one at once.
+How old an answer may be stands in the question, so a repeat shows nothing that is older.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ from contracts.queries import (
     decode_answer,
     encode_query,
 )
-from contracts.subjects import query_subject
+from contracts.subjects import query_all_subject, query_subject
 from proxy.core.hedging import Awaited, Hedges, awaited
 from proxy.ports import NoAnswer
 
@@ -56,6 +57,8 @@ class Questions:
         self._loop = asyncio.get_running_loop()
         self._hedges: defaultdict[tuple[type[Query], Awaited], Hedges] = defaultdict(Hedges)
         """By what is asked for and what is awaited."""
+        self._late: set[asyncio.Task[Answer]] = set()
+        """Questions that a hedge has answered: whether and when they are, says something too."""
 
     async def ask(self, partition: int, query: Query) -> Answer:
         """Ask a reader of a partition, or raise NoAnswer.
@@ -78,14 +81,14 @@ class Questions:
         """One question, which a reader may think over for wait_ms."""
         if isinstance(query, TransferQuery):
             query = structs.replace(query, wait_ms=min(query.wait_ms, wait_ms))
-        subject, question = query_subject(partition), encode_query(query)
+        question = encode_query(query)
         until_s = self._loop.time() + (wait_ms + _GRACE_MS) / 1_000
 
-        async def answer() -> Answer:
+        async def answer(subject: str) -> Answer:
             left_s = until_s - self._loop.time()
             return decode_answer(await self._broker.request(subject, question, timeout_s=left_s))
 
-        asked = _Asked(answer)
+        asked = _Asked(answer, query_subject(partition), query_all_subject(partition))
         try:
             return await self._first_answer(asked, self._hedges[type(query), awaited(query)])
         except (NoResponse, msgspec.DecodeError) as fault:
@@ -96,15 +99,31 @@ class Questions:
     async def _first_answer(self, asked: "_Asked", hedges: Hedges) -> Answer:
         """That of the question, a hedge or a repeat. Raise what the last of them raised."""
         number = hedges.note_question()
-        began_s = self._loop.time()
-        asked.ask()
+        began_s, is_hedged = self._loop.time(), False
+
+        def note(first: asyncio.Task[Answer]) -> None:
+            if first.cancelled():
+                return
+            fault = first.exception()
+            if fault is None:
+                hedges.note_time(self._loop.time() - began_s)
+            elif is_hedged and isinstance(fault, NoResponse):
+                hedges.give_back()
+
+        first = asked.ask_one()
+        first.add_done_callback(note)
         pause_s = hedges.soon_s
         while (answer := await asked.answer_within(pause_s)) is None:
-            if pause_s >= _OVERDUE_S or hedges.take(number):
-                asked.ask()
+            if pause_s >= _OVERDUE_S:
+                asked.ask_one()
+            elif not is_hedged and hedges.take(number):
+                asked.ask_all()
+                is_hedged = True
             pause_s *= 2  # readers that are slow are not helped by more questions
         hedges.note_answer(number)
-        hedges.note_time(self._loop.time() - began_s)
+        asked.let_be(first)
+        self._late.add(first)
+        first.add_done_callback(self._late.discard)
         return answer
 
     def _now_ms(self) -> int:
@@ -114,13 +133,28 @@ class Questions:
 class _Asked:
     """One question, which may be out several times. `leave` must follow."""
 
-    def __init__(self, answer: Callable[[], Coroutine[None, None, Answer]]) -> None:
+    def __init__(
+        self, answer: Callable[[str], Coroutine[None, None, Answer]], one: str, every: str
+    ) -> None:
+        """`answer` asks on a subject: on `one` a reader in its turn, on `every` all of them."""
         self._answer = answer
+        self._one = one
+        self._every = every
         self._out: set[asyncio.Task[Answer]] = set()
 
-    def ask(self) -> None:
-        """Ask it, perhaps once more."""
-        self._out.add(asyncio.create_task(self._answer()))
+    def ask_one(self) -> asyncio.Task[Answer]:
+        """Ask a reader, perhaps once more."""
+        asking = asyncio.create_task(self._answer(self._one))
+        self._out.add(asking)
+        return asking
+
+    def ask_all(self) -> None:
+        """Ask all readers, whoever was asked already."""
+        self._out.add(asyncio.create_task(self._answer(self._every)))
+
+    def let_be(self, asking: asyncio.Task[Answer]) -> None:
+        """Leave it to somebody else to wait for this one."""
+        self._out.discard(asking)
 
     async def answer_within(self, pause_s: float) -> Answer | None:
         """The first answer, or None after a pause: a short one where it was not taken by anybody.

@@ -103,6 +103,11 @@ class Answering:
             _log.warning("partition %s: a query is not answered: %s", self._partition, fault)
             return NOT_NOW
 
+    async def answer_bytes_if_able(self, data: bytes) -> bytes | None:
+        """Answer an encoded query that all readers have: None while the store can't be read."""
+        answer = await self.answer_bytes(data)
+        return None if answer == NOT_NOW else answer
+
     async def answer(self, query: Query) -> Answer:
         """Answer a query, once the sequence that it demands is reached."""
         is_up_to_date = await _in_time(self._get_ready(query))

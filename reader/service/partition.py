@@ -5,7 +5,7 @@ from functools import partial
 from broker.port import Broker, StoredMessage
 from broker.witness import Witness
 from contracts.status import ReaderPartition
-from contracts.subjects import READER_QUEUE, journal_stream, query_subject
+from contracts.subjects import READER_QUEUE, journal_stream, query_all_subject, query_subject
 from reader.core.projection import Projection
 from reader.core.unstored import Unstored
 from reader.ports import ReadStore
@@ -92,6 +92,7 @@ class Partition:
         self.follower.frame_seen = answering.notice
         subject = query_subject(self.number)
         await broker.serve(subject, answering.answer_bytes, queue=READER_QUEUE)
+        await broker.serve(query_all_subject(self.number), answering.answer_bytes_if_able)
         await self._changes.serve(broker, sender)
 
     def status(self) -> ReaderPartition:

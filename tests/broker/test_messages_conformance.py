@@ -137,6 +137,31 @@ async def test_a_request_goes_to_one_member_of_a_queue_group(connect: Connect) -
     assert set(taken) == {"a", "b"}
 
 
+async def test_a_request_to_several_gets_the_answer_of_the_first_who_has_one(
+    connect: Connect,
+) -> None:
+    """One of them leaves it to others, one fails, and the rest answer late."""
+    client, may_answer = await connect(), asyncio.Event()
+
+    async def pass_on(_data: bytes) -> None:
+        return None
+
+    async def fail(_data: bytes) -> bytes:
+        raise ValueError("not today")
+
+    async def answer_late(_data: bytes) -> bytes:
+        await may_answer.wait()
+        return b"late"
+
+    for handler in (pass_on, fail, answer_late, _echo(b"first "), answer_late):
+        await _serve(await connect(), "wallet.qry.0.all", handler)
+    await _serve(await connect(), "wallet.qry.0", _echo(b"later "))
+    answer = await client.request("wallet.qry.0.all", b"one", timeout_s=DEADLINE_S)
+    assert answer == b"first one"
+    may_answer.set()
+    assert await client.request("wallet.qry.0", b"two", timeout_s=DEADLINE_S) == b"later two"
+
+
 async def test_everybody_answers_a_request_to_all(connect: Connect) -> None:
     client = await connect()
     for name in (b"a", b"b", b"c"):
@@ -149,7 +174,7 @@ async def test_everybody_answers_a_request_to_all(connect: Connect) -> None:
 async def _serve(
     broker: Broker,
     subject: str,
-    handler: Callable[[bytes], Awaitable[bytes]],
+    handler: Callable[[bytes], Awaitable[bytes | None]],
     queue: str = "",
 ) -> None:
     """Serve, and return when requests arrive there: whatever answers came after it."""

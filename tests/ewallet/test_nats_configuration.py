@@ -31,6 +31,11 @@ def test_every_acknowledged_frame_is_fsynced() -> None:
     assert configuration()["jetstream"]["sync_interval"] == "always"
 
 
+def test_who_is_silent_is_soon_given_up() -> None:
+    """A reader that is gone without a word would take its share of the questions for minutes."""
+    assert (configuration()["ping_interval"], configuration()["ping_max"]) == ("2s", 2)
+
+
 def test_frames_fit_and_the_server_does_not_warn() -> None:
     assert FRAME_BYTES_MAX < configuration()["max_payload"] <= 8 * 1024 * 1024
 
@@ -40,7 +45,8 @@ def test_nothing_listens_beyond_loopback_and_nobody_is_anonymous() -> None:
     assert document["listen"] == "127.0.0.1:4222"
     assert document["http"] == "127.0.0.1:8222"
     assert set(document) == {
-        *("server_name", "listen", "http", "max_payload", "jetstream", "authorization")
+        *("server_name", "listen", "http", "max_payload", "jetstream", "authorization"),
+        *("ping_interval", "ping_max"),
     }
     assert set(document["authorization"]) == {"users"}
 

@@ -1,4 +1,4 @@
-"""The allow-lists against a real nats-server with the generated configuration."""
+"""The generated configuration on a real nats-server: who may do what, and who is given up."""
 
 import asyncio
 import json
@@ -192,6 +192,7 @@ FORBIDDEN = [
 ALLOWED = [
     (Role.PROXY, "wallet.cmd.1"),
     (Role.PROXY, "wallet.qry.0"),
+    (Role.PROXY, "wallet.qry.0.all"),
     (Role.PROXY, "wallet.listen.1"),
     (Role.PROXY, "wallet.status.writer"),
     (Role.READER, "wallet.res.proxy-1"),
@@ -279,6 +280,7 @@ async def _blocks() -> AsyncIterator[bytes]:
         (Role.READER, "wallet.res.*"),
         (Role.READER, "wallet.chg.0"),
         (Role.WRITER, "wallet.qry.0"),
+        (Role.PROXY, "wallet.qry.0.all"),
         (Role.WRITER, "wallet.listen.0"),
         (Role.WRITER, "$JS.ACK.>"),
     ],
@@ -336,6 +338,32 @@ async def test_wrong_password_and_no_password_are_refused(
         writer.write(b"PING\r\n")
         async with asyncio.timeout(5):
             assert await reader.readline() == b"-ERR 'Authorization Violation'\r\n"
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+async def test_who_takes_questions_and_says_nothing_any_more_is_soon_given_up(
+    settings: NatsSettings, seats: dict[Role, Seat]
+) -> None:
+    """As a reader whose machine lost its power: no end of its connection ever comes."""
+    proxy = seats[Role.PROXY].client
+    login = {"user": "reader", "pass": settings.passwords[Role.READER], "verbose": False}
+    silent, writer = await asyncio.open_connection("127.0.0.1", settings.port)
+    try:
+        await silent.readline()  # INFO
+        writer.write(b"CONNECT " + json.dumps(login | {"headers": True}).encode() + b"\r\n")
+        writer.write(b"SUB wallet.qry.0 readers 1\r\nPING\r\n")
+        async with asyncio.timeout(5):
+            assert await silent.readline() == b"PONG\r\n"
+        with pytest.raises(nats.errors.TimeoutError):
+            await proxy.request("wallet.qry.0", b"", timeout=0.5)
+        async with asyncio.timeout(30):
+            told = await silent.read()
+        assert b"Stale Connection" in told
+        with pytest.raises(nats.errors.NoRespondersError):
+            await proxy.request("wallet.qry.0", b"", timeout=5)
     finally:
         writer.close()
         with suppress(OSError):

@@ -48,6 +48,17 @@ def test_after_a_burst_questions_save_up_for_the_next() -> None:
     )
 
 
+def test_hedges_that_were_needed_are_there_again() -> None:
+    """As many as are out for a reader that answers nothing may be wanted again and again."""
+    hedges = Hedges()
+    newest = hedges.note_question()
+    for _ in range(3):
+        assert all(hedges.take(newest) for _ in range(HEDGES_MAX))
+        assert not hedges.take(newest)
+        for _ in range(HEDGES_MAX + 1):
+            hedges.give_back()
+
+
 def test_no_more_is_saved_up_than_for_one_burst() -> None:
     check((100 * HEDGES_MAX * QUESTIONS_PER_HEDGE, 2 * HEDGES_MAX, HEDGES_MAX))
 

@@ -19,7 +19,13 @@ from contracts.queries import (
     encode_query,
 )
 from contracts.results import Result
-from contracts.subjects import journal_stream, journal_subject, query_subject, result_subject
+from contracts.subjects import (
+    journal_stream,
+    journal_subject,
+    query_all_subject,
+    query_subject,
+    result_subject,
+)
 from reader.bootstrap import serve_on
 from reader.config import DatabaseAddress
 from runtime.settings import ServiceSettings
@@ -108,6 +114,12 @@ class Running:
             query_subject(partition), encode_query(query), timeout_s=10.0
         )
         return None if data == NOT_NOW else decode_answer(data)
+
+    async def ask_with_others(self, query: Query, partition: int = 0) -> list[Answer]:
+        """Ask all readers; give what comes soon."""
+        subject, question = query_all_subject(partition), encode_query(query)
+        answers = await self.client.request_all(subject, question, timeout_s=0.5)
+        return [decode_answer(each) for each in answers]
 
     async def reach(self, sequence: int, partition: int = 0) -> None:
         """Return when the reader is there."""

@@ -82,6 +82,17 @@ async def test_a_repeat_after_a_restart_is_answered_from_the_store(tmp_path: Pat
         assert [result.repeated for result in reader.pushed["p2"]] == [True, True]
 
 
+async def test_what_all_readers_are_asked_each_of_them_answers(tmp_path: Path) -> None:
+    journals, writer = Journals(), busy_writer(10)
+    await journals.append(writer.frames)
+    async with (
+        Running(journals, tmp_path / "one") as reader,
+        Running(journals, tmp_path / "other"),
+    ):
+        page = writer.books.entries("anna", 500, None, tip=writer.tip.sequence)
+        assert await reader.ask_with_others(EntriesQuery("anna", 500)) == [page, page]
+
+
 async def test_the_witness_names_the_newest_frame(tmp_path: Path) -> None:
     journals, writer = Journals(), busy_writer(10)
     await journals.append(writer.frames)

@@ -97,6 +97,7 @@ async def test_a_killed_postgresql_delays_what_needs_it_and_nothing_else(
             assert now == writer.books.account("anna", writer.tip.sequence, tip=writer.tip.sequence)
             for query in (EntriesQuery("anna", 500), TransferQuery("issuer", "t0")):
                 assert await reader.ask_once(query) is None, "it can't know"
+                assert await reader.ask_with_others(query) == [], "another one may"
             await journals.append([_repeats(writer)])
             await reader.reach(writer.tip.sequence)
             again = writer.expected[-1]["p2"]
