@@ -41,8 +41,10 @@ _GRACE_MS: Final = 1_000
 """A reader answers within the wait it was given; this is for the way there and back."""
 _SLICE_MS: Final = 5_000
 """The longest wait asked for at a time; a reader waits no longer for a sequence either."""
-_OVERDUE_S: Final = 0.4
-"""After a pause of so long it is asked again in any case: a repeat, which takes no hedge."""
+_OVERDUE_S: Final = 0.8
+"""By then it is asked again in any case: a repeat, which takes no hedge."""
+_LATE_S: Final = 1.0
+"""A reader that has not answered so long after another one did is taken for gone."""
 _ASKED_AGAIN_S: Final = 0.1
 _READER_ABSENCE_MS: Final = 5_000
 """How long there may be no reader at all, as while one is started again, or while the broker's
@@ -57,8 +59,8 @@ class Questions:
         self._loop = asyncio.get_running_loop()
         self._hedges: defaultdict[tuple[type[Query], Awaited], Hedges] = defaultdict(Hedges)
         """By what is asked for and what is awaited."""
-        self._late: set[asyncio.Task[Answer]] = set()
-        """Questions that a hedge has answered: whether and when they are, says something too."""
+        self._late: set[asyncio.Task[None]] = set()
+        """They await the first answers to questions that a hedge was faster with."""
 
     async def ask(self, partition: int, query: Query) -> Answer:
         """Ask a reader of a partition, or raise NoAnswer.
@@ -100,31 +102,41 @@ class Questions:
         """That of the question, a hedge or a repeat. Raise what the last of them raised."""
         number = hedges.note_question()
         began_s, is_hedged = self._loop.time(), False
-
-        def note(first: asyncio.Task[Answer]) -> None:
-            if first.cancelled():
-                return
-            fault = first.exception()
-            if fault is None:
-                hedges.note_time(self._loop.time() - began_s)
-            elif is_hedged and isinstance(fault, NoResponse):
-                hedges.give_back()
-
         first = asked.ask_one()
-        first.add_done_callback(note)
         pause_s = hedges.soon_s
         while (answer := await asked.answer_within(pause_s)) is None:
-            if pause_s >= _OVERDUE_S:
+            pause_s *= 2  # readers that are slow are not helped by more questions
+            is_overdue = self._loop.time() + pause_s > began_s + _OVERDUE_S
+            if is_overdue or asked.is_left_to_hedge:
                 asked.ask_one()
             elif not is_hedged and hedges.take(number):
                 asked.ask_all()
                 is_hedged = True
-            pause_s *= 2  # readers that are slow are not helped by more questions
         hedges.note_answer(number)
+        if first.done():  # as nearly always
+            if first.exception() is None:
+                hedges.note_time(self._loop.time() - began_s)
+            return answer
         asked.let_be(first)
-        self._late.add(first)
-        first.add_done_callback(self._late.discard)
+        late = asyncio.create_task(self._await_first(first, began_s, hedges, is_hedged=is_hedged))
+        self._late.add(late)
+        late.add_done_callback(self._late.discard)
         return answer
+
+    async def _await_first(
+        self, first: asyncio.Task[Answer], began_s: float, hedges: Hedges, *, is_hedged: bool
+    ) -> None:
+        """Learn what another answer was faster than: a reader that is slow, or one that is gone."""
+        try:
+            async with asyncio.timeout(_LATE_S):
+                await first
+        except (NoResponse, TimeoutError):
+            if is_hedged:
+                hedges.give_back()
+        except msgspec.DecodeError:
+            pass  # it could not answer then
+        else:
+            hedges.note_time(self._loop.time() - began_s)
 
     def _now_ms(self) -> int:
         return int(self._loop.time() * 1_000)
@@ -141,6 +153,7 @@ class _Asked:
         self._one = one
         self._every = every
         self._out: set[asyncio.Task[Answer]] = set()
+        self._hedge: asyncio.Task[Answer] | None = None
 
     def ask_one(self) -> asyncio.Task[Answer]:
         """Ask a reader, perhaps once more."""
@@ -150,7 +163,13 @@ class _Asked:
 
     def ask_all(self) -> None:
         """Ask all readers, whoever was asked already."""
-        self._out.add(asyncio.create_task(self._answer(self._every)))
+        self._hedge = asyncio.create_task(self._answer(self._every))
+        self._out.add(self._hedge)
+
+    @property
+    def is_left_to_hedge(self) -> bool:
+        """Whether all that were asked alone have said that they can't answer now."""
+        return self._out == {self._hedge}
 
     def let_be(self, asking: asyncio.Task[Answer]) -> None:
         """Leave it to somebody else to wait for this one."""

@@ -299,6 +299,39 @@ async def test_who_can_not_look_into_its_store_keeps_nobody_from_the_other_reade
     assert elapsed_s == pytest.approx(expected_s, abs=0.001)
 
 
+async def test_a_reader_that_could_not_answer_is_soon_asked_again_though_a_hedge_is_out(
+    world: World,
+) -> None:
+    """To the hedge nobody says that it can't, so as to leave it to others."""
+    answers = iter([NOT_NOW, NOT_NOW, NOT_NOW])
+
+    async def answer() -> bytes:
+        await asyncio.sleep(0.04)
+        return next(answers, FOUND)
+
+    async with world.gateway() as gateway, asked_reader(world, answer) as reader:
+        elapsed_s, told = await timed(gateway.ask(AccountQuery("a")))
+    assert isinstance(told, AccountAnswer)
+    assert reader.count == 4, "first, by the hedge, and twice again"
+    assert elapsed_s < 4 * STALL_S_MAX
+
+
+@pytest.mark.parametrize("soon_s", [0.025, 0.049, 0.1, 0.2])
+async def test_however_late_hedges_come_a_question_is_asked_again_within_a_second(
+    world: World, monkeypatch: pytest.MonkeyPatch, soon_s: float
+) -> None:
+    allow_hedges(monkeypatch, 0)
+    monkeypatch.setattr("proxy.core.hedging.SOON_S_MIN", soon_s)
+    query = AccountQuery("a", min_sequence=2)
+    async with (
+        world.gateway() as gateway,
+        asked_reader(world, never),
+        asked_reader(world, after(0)),
+    ):
+        elapsed_s, _ = await timed(gateway.ask(query))
+    assert 0.4 <= elapsed_s <= 0.8
+
+
 async def test_a_question_for_a_transfer_to_come_is_answered_when_it_comes(world: World) -> None:
     async with world.gateway() as gateway, world.reader(), world.writer():
         await submit(gateway, opening("a"), opening("b"))
