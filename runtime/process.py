@@ -146,7 +146,7 @@ async def run_until(stop: asyncio.Event, *works: Coroutine[Any, Any, None]) -> N
 async def once_there(broker: Broker, ask: Callable[[], Awaitable[T]], what: str) -> T:
     """What a question to the broker gives once it gives something; `what` names it for the log.
 
-    The writer makes it and may start after this process, so this waits as long as it takes. Raise
+    Who makes it may start after this process, so this waits as long as it takes. Raise
     BrokerUnfit as the question does, and BrokerFault when the connection is given up meanwhile.
     """
     is_told = False

@@ -19,7 +19,7 @@ from contracts.parties import COORDINATOR, party_name
 from contracts.partitioning import SlotMap
 from contracts.status import WriterCoordinator, WriterPartition, WriterStatus, encode_status
 from contracts.subjects import status_subject
-from runtime.process import lose, run_until, say_ready
+from runtime.process import lose, once_there, run_until, say_ready
 from runtime.settings import ServiceSettings
 from writer.config import SNAPSHOT_RULE_DEFAULT, SnapshotRule, read_writer_settings
 from writer.core.coordinator import Coordinator
@@ -64,8 +64,11 @@ async def serve(stop: asyncio.Event) -> None:
     )
     try:
         with ExitStack() as stack:
-            await broker.provide_streams(settings.partition_count)
-            slots = await broker.provide_slot_map(SlotMap.even(settings.partition_count))
+            # A cluster that has just started takes seconds to choose leaders.
+            provide = partial(broker.provide_streams, settings.partition_count)
+            await once_there(broker, provide, "the streams")
+            even = SlotMap.even(settings.partition_count)
+            slots = await once_there(broker, partial(broker.provide_slot_map, even), "the slot map")
             writers = make_writers(
                 broker,
                 settings,

@@ -55,9 +55,9 @@ class Heard:
             now_ms: int,
             *,
             is_new: bool,
-        ) -> None:
+        ) -> bool:
             self.times_ms[writer_id].append(now_ms)
-            renewed(writer_id, ready, leads, now_ms, is_new=is_new)
+            return renewed(writer_id, ready, leads, now_ms, is_new=is_new)
 
         def watched(now_ms: int) -> None:
             living = set(self._leases.living)

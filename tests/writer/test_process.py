@@ -1,13 +1,16 @@
-"""The writer as a process of its own: what it refuses to run on."""
+"""The writer as a process of its own: what it refuses to run on, and what it waits for."""
 
 import os
 import socket
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+
+from bench.nats_cluster import SERVERS, NatsCluster
 
 pytestmark = pytest.mark.server
 
@@ -57,3 +60,43 @@ def test_a_server_that_does_not_sync_always_is_refused(tmp_path: Path) -> None:
             server.wait(DEADLINE_S)
     assert writer.returncode == os.EX_CONFIG
     assert "sync_interval: always" in writer.stderr.splitlines()[-1]
+
+
+def test_servers_that_have_not_chosen_leaders_yet_are_waited_for(tmp_path: Path) -> None:
+    """As after a start of everything: who ended then would be started again, and not be healthy."""
+    servers = NatsCluster(tmp_path, partitions=1)
+    servers.start(0)
+    try:
+        with started_writer(servers, tmp_path) as writer:
+            assert writer.stderr is not None
+            assert writer.stdout is not None
+            assert any("waiting for the streams" in line for line in writer.stderr)
+            for number in range(1, SERVERS):
+                servers.start(number)
+            assert writer.stdout.readline() == "ready\n"
+    finally:
+        servers.stop()
+
+
+@contextmanager
+def started_writer(servers: NatsCluster, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """One that keeps three copies; what it says is there to be read for DEADLINE_S."""
+    settings = {
+        "EWALLET_NATS_URL": ",".join(servers.nats_urls("writer")),
+        "EWALLET_NATS_MONITOR_URL": ",".join(servers.monitor_urls),
+        "EWALLET_PARTITIONS": "1",
+        "EWALLET_REPLICAS": str(SERVERS),
+        "EWALLET_DATA_DIR": str(folder / "data"),
+    }
+    writer = subprocess.Popen(
+        ["timeout", str(DEADLINE_S), sys.executable, "-m", "writer"],
+        env=os.environ | settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with writer:
+        try:
+            yield writer
+        finally:
+            writer.terminate()
