@@ -47,7 +47,8 @@ from contracts.queries import (
 )
 
 QUESTIONS_PER_HEDGE: Final = 20
-"""Of two overloaded readers each gets 10 % more to do, and no more than that for long."""
+"""Of two overloaded readers each gets 10 % more to do, and no more than that for long; unless one
+is a second behind the other: it counts as gone, and HEDGES_MAX may be out for it at any time."""
 SOON_S_MIN: Final = 0.025
 """A loss must cost less than 100 ms. Nearly all answers come within some milliseconds."""
 SOON_S_MAX: Final = 0.2

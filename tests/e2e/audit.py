@@ -12,7 +12,7 @@ from tests.e2e.order import violations
 from tests.system.bank import ACCOUNTS, RETRY_S, minor
 
 PAGE: Final = 500
-REPEATS: Final = 100
+REPEATS: Final = 200
 """Transfers of a load that are sent once more."""
 SHOWN_MAX: Final = 20
 WAITING: Final = {"Prefer": "wait=10"}

@@ -16,7 +16,7 @@ from tests.system.bank import ACCOUNTS, RETRY_S, Bank, minor
 
 CLIENTS: Final = 8
 READING_CLIENTS: Final = 2
-PAUSE_S: Final = 0.1
+PAUSE_S: Final = 0.05
 """Between a client's transfers: the load is there to be disturbed, not to fill the machine."""
 WAYS: Final = ("choreography", "orchestration", "tcc", "2pc")
 REQUEST_S_MAX: Final = 30.0
