@@ -54,9 +54,15 @@ class Stream:
         self.changed = asyncio.Event()
 
     def holds(self, message: StoredMessage) -> bool:
-        """Whether the message is at its place: sequence and time identify it."""
+        """Whether the message is at its place: sequence and time identify it.
+
+        A bucket holds no value but the last of each key.
+        """
         there = self.messages[message.sequence - 1 : message.sequence]
-        return bool(there) and there[0].at_ns == message.at_ns
+        if not there or there[0].at_ns != message.at_ns:
+            return False
+        later = self.messages[message.sequence :]
+        return bool(self.subjects) or all(each.subject != message.subject for each in later)
 
 
 class JetStream:

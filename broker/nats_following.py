@@ -200,5 +200,5 @@ class NatsFollowing:
         there = await self._stored_message(self.stream, last.sequence)
         if there is not None and there.at_ns == last.at_ns:
             return  # the old consumer may have brought later ones meanwhile
-        _log.warning("%s: went backwards, reading it from its beginning", self.stream)
+        _log.warning("%s: what was read last is gone, reading it from its beginning", self.stream)
         self._delivered.rewind()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from broker.port import AppendRefused, Following
+from broker.port import AppendRefused, Following, StoredMessage
 from contracts.subjects import LEASES_STREAM, leader_subject, lease_subject
 from tests.broker.implementations import DEADLINE_S, Connect
 
@@ -52,6 +52,20 @@ async def test_who_follows_is_told_of_every_key_and_of_each_change(connect: Conn
     await following.close()
 
 
+async def test_who_read_last_what_was_replaced_since_is_told_of_every_key(connect: Connect) -> None:
+    """As nearly always after a connection was lost, since leases are renewed all the time."""
+    broker, told = await connect(), dict[str, bytes]()
+    await broker.put(LEADER, b"w")
+    await broker.put(lease_subject("w"), b"lives")
+    before = await broker.follow(LEASES_STREAM, after=None, may_rewind=True)
+    last = await _hear(before, told, {LEADER: b"w", lease_subject("w"): b"lives"})
+    await before.close()
+    await broker.put(lease_subject("w"), b"lives still")
+    following = await broker.follow(LEASES_STREAM, after=last, may_rewind=True)
+    await _hear(following, {}, {LEADER: b"w", lease_subject("w"): b"lives still"})
+    await following.close()
+
+
 async def test_a_value_that_lasts_for_a_time_is_there_at_first(connect: Connect) -> None:
     broker = await connect()
     await broker.put(lease_subject("w"), b"lives", lasts_s=60)
@@ -60,11 +74,14 @@ async def test_a_value_that_lasts_for_a_time_is_there_at_first(connect: Connect)
     await following.close()
 
 
-async def _hear(following: Following, told: dict[str, bytes], wanted: dict[str, bytes]) -> None:
-    """Listen until the newest values are as wanted."""
+async def _hear(
+    following: Following, told: dict[str, bytes], wanted: dict[str, bytes]
+) -> StoredMessage:
+    """Listen until the newest values are as wanted; give the message that makes them so."""
     async with asyncio.timeout(DEADLINE_S):
         async for messages in following:
             for message in messages:
                 told[message.subject] = message.data
             if told == wanted:
-                return
+                return messages[-1]
+    raise AssertionError("it ended")

@@ -28,7 +28,7 @@ from contracts.subjects import (
 from writer.config import SNAPSHOT_RULE_DEFAULT, SnapshotRule
 from writer.core.idempotency import FINGERPRINT_KEY_BYTES
 from writer.core.partition import Partition
-from writer.service.leading import Mandate
+from writer.service.mandate import Mandate
 from writer.service.party import PartyWriter
 from writer.service.reign import Reign
 from writer.service.snapshots import OneAtATime, Snapshots

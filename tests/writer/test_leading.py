@@ -1,6 +1,7 @@
 """Several whole writers on one broker in memory: who leads, and what happens when one goes."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import Any
 import pytest
 
 from broker.port import APPEND_S_MAX, AppendRefused, AppendUnknown, NoResponse
-from contracts.subjects import journal_subject, leader_subject, lease_subject
-from tests.writer.running import ALL, LEADER_SUBJECTS, Wallet, faulty
+from contracts.subjects import LEASES_STREAM, journal_subject, leader_subject, lease_subject
+from tests.writer.running import ALL, LEADER_SUBJECTS, Wallet, faulty, never
 from writer.config import SnapshotRule
 from writer.core.leases import LEASE_RENEWED_MS
-from writer.service.leading import Mandate
+from writer.service.mandate import Mandate
 from writer.service.snapshots import SNAPSHOTS_KEPT
 
 pytestmark = pytest.mark.virtual_time
@@ -188,6 +189,38 @@ async def test_who_stands_by_takes_over_while_a_leader_recovers(
         assert not led.reigning.is_set()
         is_over.set()
         await wallet.until_even()
+
+
+async def test_leases_that_are_read_anew_give_no_mandate_back_that_was_resigned(
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when a connection breaks: by that a reign fails, and then the leases are read anew."""
+    caplog.set_level(logging.INFO)
+    async with wallet.writer("a") as a, wallet.writer("b") as b:
+        await wallet.until_even()
+        await wallet.until(lambda: len(b.leading.ready_parties) == len(ALL) - wallet.load()["b"])
+        led = next(writer for writer in a.partitions if writer.reigning.is_set())
+        (standby,) = (writer for writer in b.all if writer.party == led.party)
+        mandate, connection = a.leading.mandates[led.party], wallet.connections["a"]
+        put, leases = connection.put, wallet.server.streams[LEASES_STREAM].messages
+
+        async def renewals_alone(subject: str, data: bytes, **options: Any) -> int:
+            return await (never() if subject in LEADER_SUBJECTS else put(subject, data, **options))
+
+        with monkeypatch.context() as of_a:
+            of_a.setattr(connection, "put", renewals_alone)
+            wallet.server.publish(journal_subject(led.party), b"no frame at all")
+            await wallet.open_account(led.party)
+            await wallet.until(lambda: not mandate.granted.is_set())
+            await wallet.until(lambda: leases[-1].subject == lease_subject("b"))
+            connection.cut()
+            heard = len(leases)
+            await wallet.until(lambda: len(leases) > heard)
+            connection.mend()
+            await wallet.until(lambda: "the leases are read anew" in caplog.text)
+            await wallet.until(lambda: a.leading.leases.leads(led.party))
+            assert not mandate.granted.is_set()
+        await wallet.until(standby.reigning.is_set)
 
 
 async def test_who_takes_over_keeps_the_snapshots_that_were_written_meanwhile(

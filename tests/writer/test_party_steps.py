@@ -31,7 +31,7 @@ from tests.writer.one_party import DEADLINE_S, LoneMandate, World
 from tests.writer.running import never
 from writer.core.partition import Partition
 from writer.core.rules import Outgoing
-from writer.service.leading import Mandate
+from writer.service.mandate import Mandate
 from writer.service.reign import Reign
 from writer.service.steps import StepSender
 

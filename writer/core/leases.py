@@ -269,25 +269,29 @@ class Leases:
 
         They count as the other's from now on.
         """
-        dealt = self._dealt()  # first, as it forgets promises
-        self._promised |= {
-            party: writer_id
-            for party, writer_id in dealt.items()
-            if writer_id != self._own_id and self.leads(party)
-        }
+        if self.can_judge:
+            moved = {
+                party: writer_id
+                for party, writer_id in self._dealt().items()
+                if writer_id != self._own_id and self.leads(party)
+            }
+            self._promised = self._kept_promises() | moved
         return dict(self._promised)
 
-    def _dealt(self) -> Mapping[int, str]:
-        if not self.can_judge:
-            return {}
-        self._promised = {
+    def _kept_promises(self) -> dict[int, str]:
+        """But for those to writers that are ready no more."""
+        return {
             party: writer_id
             for party, writer_id in self._promised.items()
             if writer_id in self._leases and party in self._leases[writer_id].ready
         }
+
+    def _dealt(self) -> Mapping[int, str]:
+        if not self.can_judge:
+            return {}
         ready = {writer_id: lease.ready for writer_id, lease in self._leases.items()}
         new = {writer_id for writer_id, lease in self._leases.items() if lease.is_new}
-        return deal(ready, {**self.leaders, **self._promised}, new)
+        return deal(ready, {**self.leaders, **self._kept_promises()}, new)
 
 
 def deal(

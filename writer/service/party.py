@@ -15,7 +15,7 @@ from broker.witness import Witness
 from contracts.parties import party_title
 from writer.core.machine import Machine
 from writer.core.rules import Rules
-from writer.service.leading import Mandate
+from writer.service.mandate import Mandate
 from writer.service.reign import Reign
 from writer.service.snapshots import Snapshots
 from writer.service.standby import Standby

@@ -23,7 +23,7 @@ from writer.core.machine import Decision, Machine, Position, QueuedFrame
 from writer.core.rules import Rules
 from writer.service.asking import Asking
 from writer.service.in_flight import InFlight, left_steps
-from writer.service.leading import Mandate
+from writer.service.mandate import Mandate
 from writer.service.queue import decoded_frame, next_group, queued_frames
 from writer.service.snapshots import Snapshots
 from writer.service.steps import StepSender

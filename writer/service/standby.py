@@ -21,7 +21,7 @@ from contracts.subjects import journal_stream
 from runtime.process import Unfit
 from writer.core.machine import Machine
 from writer.core.rules import Rules
-from writer.service.leading import Mandate
+from writer.service.mandate import Mandate
 from writer.service.snapshots import Recovered, Snapshots
 
 _log = logging.getLogger(__name__)
