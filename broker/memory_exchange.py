@@ -67,6 +67,11 @@ class Service:
     connection: Connection
     queue: str
     answerer: Answerer
+    is_ended: bool = False
+
+    async def end(self) -> None:
+        """See the port."""
+        self.is_ended = True
 
 
 @dataclass(eq=False)
@@ -129,7 +134,7 @@ class Exchange(JetStream):
         """Who gets a request: every service without a group, and one member of each group."""
         chosen, groups = [], dict[str, list[Service]]()
         for service in self.services.get(subject, []):
-            if not service.connection.is_connected:
+            if service.is_ended or not service.connection.is_connected:
                 continue
             if service.queue:
                 groups.setdefault(service.queue, []).append(service)

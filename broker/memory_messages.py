@@ -42,11 +42,12 @@ class MemoryMessages:
         self._server.subscriptions.setdefault(subject, []).append(subscription)
         return subscription
 
-    async def serve(self, subject: str, handler: Answerer, *, queue: str = "") -> None:
+    async def serve(self, subject: str, handler: Answerer, *, queue: str = "") -> Service:
         """See the port."""
         self._check_connected()
         service = Service(self, queue, handler)
         self._server.services.setdefault(subject, []).append(service)
+        return service
 
     async def request(self, subject: str, data: bytes, *, timeout_s: float) -> bytes:
         """See the port."""

@@ -56,7 +56,7 @@ class NatsMessages:
 
     async def serve(
         self, subject: str, handler: Callable[[bytes], Awaitable[bytes | None]], *, queue: str = ""
-    ) -> None:
+    ) -> Subscription:
         """See the port."""
 
         async def answer(message: Msg) -> None:
@@ -74,7 +74,7 @@ class NatsMessages:
             self._answers.add(task)
             task.add_done_callback(self._answers.discard)
 
-        await self._client.subscribe(subject, queue=queue, cb=received)
+        return NatsSubscription(await self._client.subscribe(subject, queue=queue, cb=received))
 
     async def request(self, subject: str, data: bytes, *, timeout_s: float) -> bytes:
         """See the port."""

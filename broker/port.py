@@ -97,7 +97,7 @@ class Following(Protocol):
 
 
 class Subscription(Protocol):
-    """Messages of one subject that come to a handler."""
+    """Messages or requests of one subject that come to a handler."""
 
     async def end(self) -> None:
         """Let no more come; what has arrived may still be handed over."""
@@ -229,7 +229,7 @@ class Broker(Protocol):
 
     async def serve(
         self, subject: str, handler: Callable[[bytes], Awaitable[bytes | None]], *, queue: str = ""
-    ) -> None:
+    ) -> Subscription:
         """Answer requests, many at a time; with a queue group, each goes to one member.
 
         A handler that gives None leaves the request to others.

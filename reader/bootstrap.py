@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from broker.nats_broker import NatsBroker
 from broker.port import Broker
@@ -31,7 +31,7 @@ from reader.service.following import Follower
 from reader.service.partition import Partition, journal_end
 from reader.service.results import ResultSender
 from reader.service.threads import Threads
-from runtime.process import lose, say_ready
+from runtime.process import done_before, lose, say_ready
 from runtime.settings import ServiceSettings, read_service_settings
 
 _log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ async def serve(stop: asyncio.Event) -> None:
     settings = read_service_settings(os.environ)
     database = read_database_address(os.environ)
     connecting = asyncio.ensure_future(_connect(settings))
-    if not await _done_before(stop, connecting):
+    if not await done_before(stop, connecting):
         return
     broker = connecting.result()
     try:
@@ -92,7 +92,7 @@ async def rebuild(stop: asyncio.Event) -> None:
     """
     settings = read_service_settings(os.environ)
     database = read_database_address(os.environ)
-    if not await _done_before(stop, work := asyncio.ensure_future(_rebuild(settings, database))):
+    if not await done_before(stop, work := asyncio.ensure_future(_rebuild(settings, database))):
         raise ReaderFault("stopped before the read store was rebuilt; the present one still counts")
     work.result()
     _log.info(
@@ -159,18 +159,6 @@ async def _connect(settings: ServiceSettings) -> NatsBroker:
     return await NatsBroker.connect(settings.nats_url, name=_process_name(), role=_ROLE)
 
 
-async def _done_before(stop: asyncio.Event, work: asyncio.Future[Any]) -> bool:
-    """Wait for either; whether the work was done. If not, it is cancelled."""
-    stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({stopping, work}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if not work.done():
-        work.cancel()
-        await asyncio.wait({work})
-        return False
-    return True
-
-
 @contextmanager
 def _opened(
     opening: AbstractContextManager[OpenStores], witnesses: Mapping[int, Path]
@@ -210,6 +198,8 @@ async def _run(
             tasks.create_task(partition.storing.run())
         serving = tasks.create_task(_serve(broker, partitions, ready))
         await stop.wait()
+        for partition in partitions:
+            await partition.leave_queries()
         serving.cancel()
         await asyncio.wait({serving})
         for partition in partitions:

@@ -143,22 +143,34 @@ async def run_until(stop: asyncio.Event, *works: Coroutine[Any, Any, None]) -> N
         await asyncio.gather(*tasks, stopping, return_exceptions=True)
 
 
+async def done_before(stop: asyncio.Event, work: asyncio.Future[Any]) -> bool:
+    """Wait for either; whether the work was done. If not, it is cancelled."""
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({stopping, work}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not work.done():
+        work.cancel()
+        await asyncio.wait({work})
+        return False
+    return True
+
+
 async def once_there(broker: Broker, ask: Callable[[], Awaitable[T]], what: str) -> T:
     """What a question to the broker gives once it gives something; `what` names it for the log.
 
     Who makes it may start after this process, so this waits as long as it takes. Raise
     BrokerUnfit as the question does, and BrokerFault when the connection is given up meanwhile.
     """
-    is_told = False
+    told = ""
     while True:
         try:
             return await ask()
         except BrokerUnfit:
             raise
         except BrokerFault as fault:
-            if not is_told:
-                _log.warning("waiting for %s: %s", what, fault)
-            is_told = True
+            if str(fault) != told:
+                told = str(fault)
+                _log.warning("waiting for %s: %s", what, told)
         with suppress(TimeoutError):
             async with asyncio.timeout(_ASKED_AGAIN_S):
                 await lose(broker)

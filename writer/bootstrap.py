@@ -19,7 +19,7 @@ from contracts.parties import COORDINATOR, party_name
 from contracts.partitioning import SlotMap
 from contracts.status import WriterCoordinator, WriterPartition, WriterStatus, encode_status
 from contracts.subjects import status_subject
-from runtime.process import lose, once_there, run_until, say_ready
+from runtime.process import done_before, lose, once_there, run_until, say_ready
 from runtime.settings import ServiceSettings
 from writer.config import SNAPSHOT_RULE_DEFAULT, SnapshotRule, read_writer_settings
 from writer.core.coordinator import Coordinator
@@ -63,16 +63,14 @@ async def serve(stop: asyncio.Event) -> None:
         settings.nats_url, name=writer_id, role="writer", replicas=settings.replicas
     )
     try:
+        providing = asyncio.ensure_future(_provide(broker, settings.partition_count))
+        if not await done_before(stop, providing):
+            return
         with ExitStack() as stack:
-            # A cluster that has just started takes seconds to choose leaders.
-            provide = partial(broker.provide_streams, settings.partition_count)
-            await once_there(broker, provide, "the streams")
-            even = SlotMap.even(settings.partition_count)
-            slots = await once_there(broker, partial(broker.provide_slot_map, even), "the slot map")
             writers = make_writers(
                 broker,
                 settings,
-                slots,
+                providing.result(),
                 writer_id,
                 stack,
                 led=writer_settings.parties,
@@ -91,6 +89,17 @@ async def serve(stop: asyncio.Event) -> None:
             await run_until(asyncio.Event(), *works)
     finally:
         await broker.close()
+
+
+async def _provide(broker: Broker, partition_count: int) -> SlotMap:
+    """See to it that there are streams, and a slot map, which is given.
+
+    A cluster that has just started takes seconds to choose leaders, and is waited for.
+    """
+    streams = partial(broker.provide_streams, partition_count)
+    await once_there(broker, streams, "the streams")
+    slot_map = partial(broker.provide_slot_map, SlotMap.even(partition_count))
+    return await once_there(broker, slot_map, "the slot map")
 
 
 async def _refuse_unsynced(silent: Sequence[str]) -> None:

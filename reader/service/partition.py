@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from broker.port import Broker, StoredMessage
+from broker.port import Broker, StoredMessage, Subscription
 from broker.witness import Witness
 from contracts.status import ReaderPartition
 from contracts.subjects import READER_QUEUE, journal_stream, query_all_subject, query_subject
@@ -64,6 +64,8 @@ class Partition:
             witness=witness,
             recalling=recalling,
         )
+        self._served: list[Subscription] = []
+        """Queries, while they are answered."""
 
     async def check(self, broker: Broker) -> StoredMessage | None:
         """The journal's message at the cursor. Raise JournalInDoubt if it is another story."""
@@ -90,10 +92,17 @@ class Partition:
             threads=self._threads,
         )
         self.follower.frame_seen = answering.notice
-        subject = query_subject(self.number)
-        await broker.serve(subject, answering.answer_bytes, queue=READER_QUEUE)
-        await broker.serve(query_all_subject(self.number), answering.answer_bytes_if_able)
+        one, every = query_subject(self.number), query_all_subject(self.number)
+        self._served = [
+            await broker.serve(one, answering.answer_bytes, queue=READER_QUEUE),
+            await broker.serve(every, answering.answer_bytes_if_able),
+        ]
         await self._changes.serve(broker, sender)
+
+    async def leave_queries(self) -> None:
+        """Leave to others what is asked from now on: this reader is about to follow no more."""
+        for each in self._served:
+            await each.end()
 
     def status(self) -> ReaderPartition:
         """How far it has got."""

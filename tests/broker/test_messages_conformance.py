@@ -137,6 +137,29 @@ async def test_a_request_goes_to_one_member_of_a_queue_group(connect: Connect) -
     assert set(taken) == {"a", "b"}
 
 
+async def test_who_serves_no_more_is_asked_no_more(connect: Connect) -> None:
+    """Other members of its group are, and what it was asked before it still answers."""
+    client, leaving = await connect(), await connect()
+    was_asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def answer_late(_data: bytes) -> bytes:
+        was_asked.set()
+        await may_answer.wait()
+        return b"late"
+
+    ended = await leaving.serve("wallet.qry.0", answer_late, queue="readers")
+    await leaving.stream_state(JOURNAL)
+    before = asyncio.create_task(client.request("wallet.qry.0", b"", timeout_s=DEADLINE_S))
+    await was_asked.wait()
+    await ended.end()
+    await leaving.stream_state(JOURNAL)
+    await _serve(await connect(), "wallet.qry.0", _echo(b"stays "), queue="readers")
+    for _ in range(40):
+        assert await client.request("wallet.qry.0", b"", timeout_s=DEADLINE_S) == b"stays "
+    may_answer.set()
+    assert await before == b"late"
+
+
 async def test_a_request_to_several_gets_the_answer_of_the_first_who_has_one(
     connect: Connect,
 ) -> None:

@@ -90,9 +90,13 @@ class Running:
             self._task.result()
         return self
 
+    def stop(self) -> None:
+        """Ask it to stop; that it has is waited for at the end of the context."""
+        self._stop.set()
+
     async def __aexit__(self, *_: object) -> None:
         assert self._task is not None
-        self._stop.set()
+        self.stop()
         await self._task
         await self.client.close()
         await self.connection.close()

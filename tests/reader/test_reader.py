@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,35 @@ async def test_every_result_is_pushed_to_its_proxy_in_order(tmp_path: Path) -> N
         await journals.append(writer.frames)
         await reader.reach(writer.tip.sequence)
         await reader.pushes(_expected(writer))
+
+
+async def test_a_reader_that_stops_leaves_queries_to_others_while_it_still_stores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It follows no more: who demands what it lacks would wait there in vain."""
+    journals, writer, may_store = Journals(), busy_writer(20), threading.Event()
+    readings, write = journals.server.streams[journal_stream(0)].readings, SqliteReadStore.write
+
+    def write_late(store: SqliteReadStore, group: Group) -> None:
+        may_store.wait()
+        write(store, group)
+
+    monkeypatch.setattr(SqliteReadStore, "write", write_late)
+    async with Running(journals, tmp_path / "a") as stopping, Running(journals, tmp_path / "b"):
+        await journals.append(writer.frames)
+        for _ in range(2):
+            await stopping.reach(writer.tip.sequence)
+        try:
+            stopping.stop()
+            while len(readings) > 1:  # noqa: ASYNC110  # it is the server that knows who follows
+                await asyncio.sleep(0.001)
+            known = len(writer.frames)
+            writer.write([("p1", 3, [transfer("issuer", "anna", 1, "later")])])
+            await journals.append(writer.frames[known:])
+            for _ in range(4):
+                await stopping.reach(writer.tip.sequence)
+        finally:
+            may_store.set()
 
 
 async def test_a_frame_that_does_not_chain_is_dropped_loudly(

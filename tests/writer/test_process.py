@@ -78,6 +78,19 @@ def test_servers_that_have_not_chosen_leaders_yet_are_waited_for(tmp_path: Path)
         servers.stop()
 
 
+def test_a_writer_that_waits_for_servers_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    servers = NatsCluster(tmp_path, partitions=1)
+    servers.start(0)
+    try:
+        with started_writer(servers, tmp_path) as writer:
+            assert writer.stderr is not None
+            assert any("waiting for the streams" in line for line in writer.stderr)
+            writer.terminate()
+            assert writer.wait() == 0
+    finally:
+        servers.stop()
+
+
 @contextmanager
 def started_writer(servers: NatsCluster, folder: Path) -> Iterator[subprocess.Popen[str]]:
     """One that keeps three copies; what it says is there to be read for DEADLINE_S."""
@@ -89,7 +102,7 @@ def started_writer(servers: NatsCluster, folder: Path) -> Iterator[subprocess.Po
         "EWALLET_DATA_DIR": str(folder / "data"),
     }
     writer = subprocess.Popen(
-        ["timeout", str(DEADLINE_S), sys.executable, "-m", "writer"],
+        ["timeout", "--kill-after=1", str(DEADLINE_S), sys.executable, "-m", "writer"],
         env=os.environ | settings,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
