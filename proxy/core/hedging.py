@@ -15,7 +15,8 @@ And hedges are a small share of the questions, but for a burst that is saved up 
     a question    adds a part of a hedge, 1 / QUESTIONS_PER_HEDGE, until HEDGES_MAX are saved up
     a hedge       takes a whole one, and each reader has it to answer; where there is none, it is
                   left to the repeats after 0.8 s
-    a loss        gives it back: whose first question never gets an answer needed its hedge
+    a loss        gives it back: whose first question never gets an answer needed its hedge, also
+                  where nobody answered that
 
 What a question awaits says whether a slow answer is right:
 

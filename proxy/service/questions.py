@@ -104,14 +104,19 @@ class Questions:
         began_s, is_hedged = self._loop.time(), False
         first = asked.ask_one()
         pause_s = hedges.soon_s
-        while (answer := await asked.answer_within(pause_s)) is None:
-            pause_s *= 2  # readers that are slow are not helped by more questions
-            is_overdue = self._loop.time() + pause_s > began_s + _OVERDUE_S
-            if is_overdue or asked.is_left_to_hedge:
-                asked.ask_one()
-            elif not is_hedged and hedges.take(number):
-                asked.ask_all()
-                is_hedged = True
+        try:
+            while (answer := await asked.answer_within(pause_s)) is None:
+                pause_s *= 2  # readers that are slow are not helped by more questions
+                is_overdue = self._loop.time() + pause_s > began_s + _OVERDUE_S
+                if is_overdue or asked.is_left_to_hedge:
+                    asked.ask_one()
+                elif not is_hedged and hedges.take(number):
+                    asked.ask_all()
+                    is_hedged = True
+        except (NoResponse, msgspec.DecodeError, asyncio.CancelledError):
+            if is_hedged:
+                hedges.give_back()
+            raise
         hedges.note_answer(number)
         if first.done():  # as nearly always
             if first.exception() is None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -290,6 +291,26 @@ async def test_without_anything_new_there_is_no_new_snapshot(world: World) -> No
         machine = live(world)
         world.party.snapshots.take_if_due(machine, 1)
         assert world.party.snapshots.written is written
+
+
+async def test_a_party_at_rest_is_looked_at_as_often_as_time_makes_a_snapshot_due(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds, times, looks = 60, 10, count()
+    async with world.writer(rule=SnapshotRule(events=1, frames=10**9, seconds=seconds)):
+        await snapshot_at(world, 1)
+        assert world.party is not None
+        snapshots = world.party.snapshots
+        take_if_due = snapshots.take_if_due
+
+        def counted(machine: Machine[Partition], stream_sequence: int) -> None:
+            next(looks)
+            take_if_due(machine, stream_sequence)
+
+        monkeypatch.setattr(snapshots, "take_if_due", counted)
+        await asyncio.sleep(seconds * (times + 0.5))
+    assert next(looks) == times
+    assert stored(world) == [1]
 
 
 async def test_a_snapshot_is_taken_only_of_what_is_durable(

@@ -1,6 +1,6 @@
 """Asking again: whoever waits for another party's answer asks once more, in time or after a loss.
 
-When an answer is overdue is a rule's business (see writer/core/coordination); the rules have no
+When an answer is overdue is a rule's business (see writer/core/sides); the rules have no
 clock, so time comes to them as a message by the queue, as everything does: a tick.
 """
 

@@ -32,13 +32,12 @@ class InFlight(Struct):
 
 
 def left_steps(
-    machine: Machine[R] | None, in_flight: InFlight | None, gathered: Iterable[QueuedFrame]
+    machine: Machine[R], in_flight: InFlight | None, gathered: Iterable[QueuedFrame]
 ) -> list[StepMessage]:
     """The steps that a reign leaves undecided, in their order.
 
     But for those that came by the queue and wait for nothing: the next reign reads them there.
     """
-    waiting = () if machine is None else machine.waiting_steps
     let_go = () if in_flight is None else in_flight.decision.let_go
     decided = () if in_flight is None else in_flight.group
     past_the_queue = (
@@ -46,4 +45,4 @@ def left_steps(
         for each in chain(decided, gathered)
         if not each.sequence and isinstance(each.frame, StepFrame)
     )
-    return [*let_go, *waiting, *chain.from_iterable(past_the_queue)]
+    return [*let_go, *machine.waiting_steps, *chain.from_iterable(past_the_queue)]

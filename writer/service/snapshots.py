@@ -196,7 +196,10 @@ class Snapshots(Generic[R]):
         if self._last_stream_sequence is None:
             self._last_stream_sequence = stream_sequence
         new = sequence - self._last_sequence
-        is_due = new > 0 and (
+        if not new:
+            self._put_off()  # the last one is of now
+            return
+        is_due = (
             new >= self._rule.events
             or stream_sequence - self._last_stream_sequence >= self._rule.frames
             or now_s >= self._due_at_s
