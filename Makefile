@@ -33,7 +33,7 @@ up: $(RUN)              ## install and run the whole wallet on this machine, unt
 	$(BIN)/ewallet up
 
 test: $(DEV) lint     ## everything that needs neither Docker nor a browser; CI runs `make browser e2e` too
-	$(BIN)/pytest -m simulation --numprocesses auto --maxschedchunk 1
+	$(BIN)/pytest -m simulation tests/simulation --numprocesses auto --maxschedchunk 1
 	$(BIN)/pytest -m "not simulation and not e2e and not browser" --ignore tests/browser --numprocesses auto --maxschedchunk 1 --durations 10
 
 unit: $(DEV)          ## the inner loop: no server is started

@@ -32,7 +32,7 @@ class Cost:
     lost: int = 0
     """Transfers whose record does not say what their client was told."""
     errors: Counter[str] = field(default_factory=Counter)
-    """How requests ended that brought no outcome."""
+    """How requests ended that brought no outcome, or one that the fault caused."""
 
     def cells(self, fault: str) -> tuple[str, ...]:
         """In the order of HEADINGS."""

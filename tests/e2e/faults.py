@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
@@ -136,6 +137,19 @@ async def cost_of_full_disk(
         await load.settle()
     await check_load(session, books)
     return books.cost
+
+
+@asynccontextmanager
+async def away(cluster: Cluster, *services: str) -> AsyncIterator[None]:
+    """Containers that are killed, and started again whatever is found meanwhile.
+
+    Other tests have the same cluster.
+    """
+    await asyncio.to_thread(cluster.stop_hard, *services)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(cluster.start, *services)
 
 
 async def leading_writer(cluster: Cluster, session: aiohttp.ClientSession) -> tuple[str, str]:

@@ -26,6 +26,16 @@ UNDONE: Final = frozenset({"hold_expired", "coordination_timed_out", "cancelled"
 """Refusals that a fault causes, and not what the client asked for."""
 NOT_SENT: Final = frozenset({"503", "ClientConnectorError"})
 """How a request ends that certainly did nothing."""
+BROKEN: Final = frozenset(
+    {
+        "ClientConnectionResetError",
+        "ClientOSError",
+        "ClientPayloadError",
+        "ServerDisconnectedError",
+        "502",
+    }
+)
+"""How requests end whose connection does, to the entry or from there to a proxy."""
 
 Name = tuple[str, str]
 """Payer and transaction id."""
@@ -138,7 +148,9 @@ class PacedBank(Bank):
             await asyncio.sleep(RETRY_S)
         self.note(transfer, outcome)
         self._note_wait(transfer.at.length_s)
-        self.cost.failed += outcome.get("code") in UNDONE
+        if outcome.get("code") in UNDONE:
+            self.errors[outcome["code"]] += 1
+            self.cost.failed += 1
         return outcome
 
     def _note_wait(self, waited_s: float) -> None:
@@ -180,6 +192,11 @@ class PacedBank(Bank):
     ) -> dict[str, Any]:
         """Send once more what was told already, until it is told again."""
         return await super().transfer(session, body, way)
+
+    @property
+    def seen(self) -> set[str]:
+        """What clients of the present load met besides latency, whatever they asked for."""
+        return {error.removeprefix("GET ") for error in self.errors}
 
     # --- reading ---
 

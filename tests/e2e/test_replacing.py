@@ -9,22 +9,12 @@ import pytest
 from tests.e2e.audit import check
 from tests.e2e.cluster import UPGRADE, Cluster
 from tests.e2e.faults import cost_of_replacing
-from tests.e2e.load import PacedBank, loaded
+from tests.e2e.load import BROKEN, PacedBank, loaded
 
 pytestmark = [pytest.mark.e2e, pytest.mark.server, pytest.mark.faults]
 
 Report = Callable[[str, PacedBank], None]
 
-BROKEN = frozenset(
-    {
-        "ClientConnectionResetError",
-        "ClientOSError",
-        "ClientPayloadError",
-        "ServerDisconnectedError",
-        "502",
-    }
-)
-"""How requests end whose connection does, to the entry or from there to a proxy."""
 NOTICED = {"proxy-1": BROKEN, "entry": BROKEN | {"ClientConnectorError"}}
 """What clients see, by the first that a step replaces; of all others only latency."""
 STALL_S_MAX = 120.0
@@ -41,8 +31,7 @@ async def test_an_upgrade_costs_latency_and_at_the_edge_connections(
 ) -> None:
     await cost_of_replacing(services, cluster, session, books)
     report(f"{', '.join(services)} replaced", books)
-    seen = {error.removeprefix("GET ") for error in books.errors}
-    assert seen <= NOTICED.get(services[0], frozenset())
+    assert books.seen <= NOTICED.get(services[0], frozenset())
     assert books.cost.lost == 0
 
 
