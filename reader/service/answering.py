@@ -8,9 +8,8 @@ store across a network; in a file they are looked up in place, which is quicker 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import Executor
 from contextlib import contextmanager
-from typing import Final, TypeVar, assert_never
+from typing import Final, assert_never
 
 from contracts.events import TransferCompleted, TransferFinished, TransferRejected
 from contracts.frames import EventFrame
@@ -44,6 +43,7 @@ from reader.ports import StoreFault
 from reader.service.changed import changed_accounts
 from reader.service.history import History
 from reader.service.journal_end import JournalEnd
+from reader.service.look_ups import LookUps
 from reader.service.progress import Progress
 from reader.service.threads import Threads
 from reader.service.transfers import (
@@ -57,11 +57,6 @@ _log = logging.getLogger(__name__)
 
 QUERY_WAIT_S: Final = 5.0
 """How long a query waits for what this reader has not reached, all in all."""
-
-LOOKUPS_MAX: Final = 1_024
-"""Of one partition, in threads or waiting for one."""
-
-_T = TypeVar("_T")
 
 
 class Answering:
@@ -91,8 +86,7 @@ class Answering:
         self._journal_end = JournalEnd(partition, journal_end)
         self._present = present
         self._past = past
-        self._threads = threads
-        self._looking = 0
+        self._look_ups = LookUps(threads)
         self._awaited: dict[Name, list[asyncio.Future[None]]] = {}
 
     async def answer_bytes(self, data: bytes) -> bytes:
@@ -168,7 +162,7 @@ class Answering:
             return self._account_answer(
                 account, tip, at_ms, account.posted_minor, account.held_minor
             )
-        return await self._in_thread(lambda: self._account_then(account, query, tip))
+        return await self._look_ups.in_past(lambda: self._account_then(account, query, tip))
 
     def _account_then(self, account: Account, query: AccountQuery, tip: int) -> Answer:
         """The account at a past moment. Runs in the thread."""
@@ -206,7 +200,7 @@ class Answering:
             return self._missing(Missing.ACCOUNT)
         sequence = self._projection.cursor.tip.sequence
         limit = min(max(query.limit, 1), PAGE_ENTRIES_MAX)
-        page = await self._in_thread(
+        page = await self._look_ups.in_past(
             lambda: self._past.page(
                 account.number, account.newest_sequence, query.before_sequence, limit
             )
@@ -246,7 +240,7 @@ class Answering:
         if all(mark.after_sequence is None or mark.after_sequence >= tip for mark in query.marks):
             accounts = changed_accounts(None, marked, tip, limit)
         else:
-            accounts = await self._in_thread(
+            accounts = await self._look_ups.in_past(
                 lambda: changed_accounts(self._past, marked, tip, limit)
             )
         return ChangesAnswer(self._partition, tip, at_ms, accounts, is_up_to_date)
@@ -276,7 +270,7 @@ class Answering:
         number = None if payee is None else payee.number
         sequence = self._projection.cursor.tip.sequence
         name = (query.from_account_id, query.transaction_id)
-        rows = await self._in_present(lambda: self._present.credit_steps(name))
+        rows = await self._look_ups.in_present(lambda: self._present.credit_steps(name))
         return CreditStepsAnswer(
             partition=self._partition,
             sequence=sequence,
@@ -332,46 +326,17 @@ class Answering:
     async def _outcome(self, name: Name) -> OutcomeRow | None:
         account = self._projection.account(name[0])
         number = None if account is None else account.number
-        return await self._in_present(lambda: self._present.outcome(name, number))
+        return await self._look_ups.in_present(lambda: self._present.outcome(name, number))
 
     async def _recorded(self, row: OutcomeRow) -> TransferAnswer:
-        return await self._in_present(
+        return await self._look_ups.in_present(
             lambda: outcome_answer(row, self._partition, self._projection, self._present)
         )
 
     async def _under_way(self, start: StepRow, newest: StepRow) -> TransferAnswer:
-        return await self._in_present(
+        return await self._look_ups.in_present(
             lambda: step_answer(start, newest, self._partition, self._projection, self._present)
         )
-
-    # --- waiting ---
-
-    async def _in_thread(self, step: Callable[[], _T]) -> _T:
-        return await self._in(self._threads.past, step)
-
-    async def _in_present(self, look: Callable[[], _T]) -> _T:
-        """Look something up in the present history, in place if that is quick."""
-        if self._threads.names is None:
-            return look()
-        return await self._in(self._threads.names, look)
-
-    async def _in(self, threads: Executor, look: Callable[[], _T]) -> _T:
-        """Run in a thread. Raise StoreFault if so many wait that the store must be stuck."""
-        if self._looking >= LOOKUPS_MAX:
-            raise StoreFault(f"{self._looking} look-ups wait for the store")
-        try:
-            looking = asyncio.get_running_loop().run_in_executor(threads, look)
-        except RuntimeError as error:  # the threads have ended, and this reader with them
-            raise StoreFault("the reader stops") from error
-        self._looking += 1
-        looking.add_done_callback(self._looked)
-        # Shielded: whoever gives up waiting leaves it in the queue, where it still counts.
-        return await asyncio.shield(looking)
-
-    def _looked(self, looking: asyncio.Future[_T]) -> None:
-        self._looking -= 1
-        if not looking.cancelled():
-            looking.exception()  # seen, also if nobody waits any more
 
     def _missing(self, missing: Missing) -> NotFound:
         return NotFound(self._partition, self._projection.cursor.tip.sequence, missing)
