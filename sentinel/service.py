@@ -117,7 +117,7 @@ async def _send(through: Sequence[RaftServer], requests: Sequence[VoteRequest]) 
             continue
         for each in requests:
             _log.warning(
-                "%s has no leader: votes are asked for as %s, term %s",
+                "%s has no leader or no majority: votes are asked for as %s, term %s",
                 each.group,
                 each.candidate,
                 each.term,

@@ -1,5 +1,7 @@
 """Which groups have lost their leader and do not choose another yet, and what they are sent.
 
+And which have lost their majority: what their leader still takes, nobody can acknowledge.
+
 Owns the rule, and the count of what was sent in one outage. Pure: answers and the time in, vote
 requests out. Why the requests are harmless, and what each condition is for: docs/adr/0013.
 """
@@ -39,6 +41,8 @@ class Elections:
 
     def __init__(self) -> None:
         self._vacancies: dict[str, _Vacancy] = {}
+        self._given_up: dict[str, int] = {}
+        """By group, the term in which its leader was asked to give way."""
 
     def due(
         self, answers: Iterable[Mapping[str, Member]], now_ms: int, *, are_alone: bool = False
@@ -58,9 +62,10 @@ class Elections:
     def _due(
         self, group: str, members: Sequence[Member], now_ms: int, *, are_alone: bool
     ) -> VoteRequest | None:
-        if any(_leads(member, members) for member in members):
+        leader = next((member for member in members if _leads(member, members)), None)
+        if leader is not None:
             self._vacancies.pop(group, None)
-            return None
+            return self._give_up(group, leader) if are_alone and not _are_enough(members) else None
         if not _can_choose(members):
             return None
         vacancy = self._vacancy(group, max(member.term for member in members), now_ms)
@@ -77,6 +82,13 @@ class Elections:
         vacancy.since_ms = now_ms
         return VoteRequest(group, vacancy.term + 1, candidate)
 
+    def _give_up(self, group: str, leader: Member) -> VoteRequest | None:
+        """A leader that hears of a higher term gives way. Once in a term."""
+        if self._given_up.get(group) == leader.term or not leader.others:
+            return None
+        self._given_up[group] = leader.term
+        return VoteRequest(group, leader.term + 1, min(leader.others))
+
     def _vacancy(self, group: str, term: int, now_ms: int) -> _Vacancy:
         vacancy = self._vacancies.setdefault(group, _Vacancy(term, now_ms))
         if vacancy.term < term:  # else its member did not answer this time
@@ -90,8 +102,13 @@ def _leads(member: Member, members: Sequence[Member]) -> bool:
     return member.state == LEADER and beyond < member.quorum
 
 
+def _are_enough(members: Sequence[Member]) -> bool:
+    """Whether those that answer are a majority."""
+    return len(members) >= max(member.quorum for member in members)
+
+
 def _can_choose(members: Sequence[Member]) -> bool:
-    if len(members) < max(member.quorum for member in members):
+    if not _are_enough(members):
         return False
     # If all logs are empty, all would vote for the request's, and wait longer than before.
     return any(member.last_index for member in members)

@@ -29,7 +29,7 @@ STALL_S_MAX = 60.0
 """Only to end a test that hangs."""
 RETRY_S = 0.05
 ROUNDS_MAX = 5
-REQUEST = re.compile(r"(\S+) has no leader: .*, term (\d+)")
+REQUEST = re.compile(r"(\S+) has no leader or no majority: .*, term (\d+)")
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +199,42 @@ async def is_hastened(
         (group, before[group] + 1) in requests and after[group] >= before[group] + 2
         for group in lost
     )
+
+
+async def test_a_leader_whose_majority_is_gone_gives_way_by_the_sentinels_request(
+    cluster: NatsCluster, journals: Journals, tmp_path: Path
+) -> None:
+    """It would take what nobody acknowledges, for 10 to 20 s. On a busy machine: as above."""
+    with sentinels(cluster, tmp_path) as running:
+        rounds = list[bool]()
+        while not any(rounds) and len(rounds) < ROUNDS_MAX:
+            rounds.append(await is_given_up_soon(cluster, journals, running))
+            await asyncio.to_thread(cluster.restore)
+            await journals.append_to_all(20)
+        assert any(rounds)
+    await journals.check()
+
+
+async def is_given_up_soon(
+    cluster: NatsCluster, journals: Journals, running: list[SentinelProcess]
+) -> bool:
+    """Kill two servers; tell whether what the third one leads was given up by a request."""
+    await journals.append_to_all(50)
+    requests_before = requests_of(running)
+    before = await terms(cluster)
+    leaders = await asyncio.to_thread(cluster.leaders)
+    survivor = max(range(SERVERS), key=list(leaders.values()).count)
+    led_alone = {group for group, number in leaders.items() if number == survivor}
+    for number in range(SERVERS):
+        if number != survivor:
+            cluster.kill(number)
+    async with asyncio.timeout(STALL_S_MAX):
+        while any(  # noqa: ASYNC110  # the server's state
+            cluster.groups(survivor)[group]["state"] == "LEADER" for group in led_alone
+        ):
+            await asyncio.sleep(RETRY_S)
+    requests = requests_of(running) - requests_before
+    return {(group, before[group] + 1) for group in led_alone} <= requests
 
 
 async def test_a_connection_goes_on_with_a_new_leader(

@@ -218,6 +218,32 @@ def test_who_leads_is_not_deposed_for_one_that_is_cut_off_and_stands_again_and_a
         assert not due(elections, members, beat * STILL_MS)
 
 
+def leading(term: int = 7) -> Member:
+    return member("a", "aaaaaaaa", None, state=LEADER, term=term)
+
+
+def test_a_leader_whose_majority_is_gone_is_asked_to_give_way_once_in_a_term() -> None:
+    elections = Elections()
+    assert due(elections, [leading()], 0, are_alone=True) == [VoteRequest(GROUP, 8, "bbbbbbbb")]
+    assert not due(elections, [leading()], 250, are_alone=True)
+    assert not due(elections, [member("a", "", state=CANDIDATE, term=8)], 500, are_alone=True)
+    assert due(elections, [leading(9)], 750, are_alone=True) == [VoteRequest(GROUP, 10, "bbbbbbbb")]
+
+
+@pytest.mark.parametrize(
+    ("members", "are_alone"),
+    [
+        ([leading()], False),
+        ([leading(), member("b", "aaaaaaaa", SHORT)], True),
+    ],
+    ids=["others may be there that we don't reach", "two of three are a majority"],
+)
+def test_a_leader_that_may_have_a_majority_is_left_alone(
+    members: list[Member], *, are_alone: bool
+) -> None:
+    assert not due(Elections(), members, are_alone=are_alone)
+
+
 def test_who_is_no_member_any_more_asks_for_nothing() -> None:
     elections = Elections()
     removed = Member("00000000", FOLLOWER, "", 7, 9, 2, others("aaaaaaaa"), {})
@@ -272,20 +298,26 @@ def answers(draw: st.DrawFn) -> list[Member]:
     ]
 
 
-@given(st.lists(answers(), max_size=12))
+@given(outage=st.lists(answers(), max_size=12), are_alone=st.booleans())
 def test_whatever_servers_say_a_request_is_rare_and_next_in_term(
-    outage: list[list[Member]],
+    outage: list[list[Member]], *, are_alone: bool
 ) -> None:
     """Also when they contradict each other, in any order."""
     elections = Elections()
     for beat, members in enumerate(outage):
-        for request in due(elections, members, beat * STILL_MS):
-            assert len(members) >= 2
-            assert not is_led(members)
+        for request in due(elections, members, beat * STILL_MS, are_alone=are_alone):
             assert request.term > max(each.term for each in members)
             assert request.term <= 1 + max(each.term for each in chain(*outage[: beat + 1]))
-            assert is_lost(request.candidate, members) or (
-                beat and is_vacant(members) and not is_led(outage[beat - 1])
+            if is_led(members):
+                assert are_alone
+                assert len(members) < 2
+                continue
+            assert len(members) >= 2
+            is_unreached = are_alone and all(request.candidate != each.id for each in members)
+            assert (
+                is_unreached
+                or is_lost(request.candidate, members)
+                or (beat and is_vacant(members) and not is_led(outage[beat - 1]))
             )
 
 
