@@ -230,7 +230,9 @@ class Broker(Protocol):
     async def serve(
         self, subject: str, handler: Callable[[bytes], Awaitable[bytes | None]], *, queue: str = ""
     ) -> Subscription:
-        """Answer requests, many at a time; with a queue group, each goes to one member.
+        """Answer requests until that is ended, many at a time.
+
+        With a queue group, each request goes to one member.
 
         A handler that gives None leaves the request to others.
         """
