@@ -113,7 +113,7 @@ class Questions:
                 elif not is_hedged and hedges.take(number):
                     asked.ask_all()
                     is_hedged = True
-        except (NoResponse, msgspec.DecodeError, asyncio.CancelledError):
+        except (NoResponse, msgspec.DecodeError):
             if is_hedged:
                 hedges.give_back()
             raise
