@@ -58,10 +58,10 @@ async def serve(stop: asyncio.Event) -> None:
     writer_settings = read_writer_settings(os.environ)
     settings = writer_settings.service
     writer_id = f"writer-{secrets.token_hex(6)}"
-    silent = await check_sync_always(settings.nats_monitor_url, settings.replicas)
-    broker = await NatsBroker.connect(
-        settings.nats_url, name=writer_id, role="writer", replicas=settings.replicas
-    )
+    connecting = asyncio.ensure_future(_connect(settings, writer_id))
+    if not await done_before(stop, connecting):
+        return
+    broker, silent = connecting.result()
     try:
         providing = asyncio.ensure_future(_provide(broker, settings.partition_count))
         if not await done_before(stop, providing):
@@ -89,6 +89,15 @@ async def serve(stop: asyncio.Event) -> None:
             await run_until(asyncio.Event(), *works)
     finally:
         await broker.close()
+
+
+async def _connect(settings: ServiceSettings, writer_id: str) -> tuple[NatsBroker, Sequence[str]]:
+    """To servers that sync always, with the addresses of those that do not say it yet."""
+    silent = await check_sync_always(settings.nats_monitor_url, settings.replicas)
+    broker = await NatsBroker.connect(
+        settings.nats_url, name=writer_id, role="writer", replicas=settings.replicas
+    )
+    return broker, silent
 
 
 async def _provide(broker: Broker, partition_count: int) -> SlotMap:
