@@ -13,6 +13,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
@@ -182,9 +183,19 @@ async def lose(broker: Broker) -> None:
     raise BrokerFault("the connection to the broker is closed for good")
 
 
+def _tell_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """As usual, but for look-ups of names that nobody waited for to their end.
+
+    While a server's name is gone there are several a second.
+    """
+    if not isinstance(context.get("exception"), socket.gaierror):
+        loop.default_exception_handler(context)
+
+
 async def _until_stopped(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_tell_unhandled)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     ready_file = _ready_file()
