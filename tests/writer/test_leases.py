@@ -299,6 +299,29 @@ def test_who_is_new_gets_nothing_that_others_lead_or_can(
             )
 
 
+@pytest.mark.parametrize("is_alive", [True, False])
+def test_who_was_deaf_hears_who_is_ready_before_it_leads_once_more(*, is_alive: bool) -> None:
+    """As after its connection broke, and its reign with it: it would have to recover first."""
+    leases = Leases("a")
+    for writer_id in "ab":
+        leases.renewed(writer_id, ALL, (), 0)
+    leases.led(0, "a", 7)
+    deaf_ms = LEASE_MS
+    leases.read_anew()
+    leases.led(0, "a", 7)
+    leases.renewed("a", (), (), deaf_ms)
+    assert leases.to_name_anew(0) == {}, "b may be ready"
+    if is_alive:
+        leases.renewed("b", ALL, (), deaf_ms + LEASE_RENEWED_MS)
+        assert leases.to_name_anew(0) == {0: "b"}
+    else:
+        for at_ms in every(LEASE_RENEWED_MS, deaf_ms + LEASE_RENEWED_MS, deaf_ms + LEASE_MS):
+            leases.renewed("a", (), (), at_ms)
+            assert leases.to_name_anew(0) == {}
+        leases.expire(deaf_ms + LEASE_MS)
+        assert leases.to_name_anew(0) == {0: "a"}
+
+
 def test_a_writer_that_stops_is_followed_at_once() -> None:
     leases = Leases("b")
     for writer_id in "ab":

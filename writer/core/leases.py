@@ -251,9 +251,10 @@ class Leases:
     def to_name_anew(self, party: int) -> dict[int, str]:
         """Who should lead a party that this writer is named for and does not lead.
 
-        Whoever is ready, with the fewest parties; if nobody is, this writer once more.
+        Whoever is ready, with the fewest parties; if nobody is, this writer once more. Not before
+        it knows who lives: after it was deaf, others are ready only when they are heard again.
         """
-        if not self.can_judge or not self.leads(party):
+        if not self.can_judge or not self.leads(party) or not self.knows_the_living:
             return {}
         load = Counter(self.leaders.values())
         ready = sorted(
