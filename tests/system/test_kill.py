@@ -14,7 +14,7 @@ from tests.system.embedded_stack import Stack
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 KILLS = 4
-LOAD_S = 0.6
+LOAD_S = 1.2
 """Between one kill and the next."""
 STALL_S_MAX = 30.0
 """Only to end a test that hangs; how long stalls are is measured elsewhere."""
