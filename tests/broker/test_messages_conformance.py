@@ -147,11 +147,11 @@ async def test_who_serves_no_more_is_asked_no_more(connect: Connect) -> None:
         await may_answer.wait()
         return b"late"
 
-    ended = await leaving.serve("wallet.qry.0", answer_late, queue="readers")
+    serving = await leaving.serve("wallet.qry.0", answer_late, queue="readers")
     await leaving.stream_state(JOURNAL)
     before = asyncio.create_task(client.request("wallet.qry.0", b"", timeout_s=DEADLINE_S))
     await was_asked.wait()
-    await ended.end()
+    await serving.end()
     await leaving.stream_state(JOURNAL)
     await _serve(await connect(), "wallet.qry.0", _echo(b"stays "), queue="readers")
     for _ in range(40):

@@ -52,8 +52,9 @@ async def test_a_reader_that_stops_leaves_queries_to_others_while_it_still_store
             await stopping.reach(writer.tip.sequence)
         try:
             stopping.stop()
-            while len(readings) > 1:  # noqa: ASYNC110  # it is the server that knows who follows
-                await asyncio.sleep(0.001)
+            async with asyncio.timeout(10):
+                while len(readings) > 1:  # noqa: ASYNC110  # the server knows who follows
+                    await asyncio.sleep(0.001)
             known = len(writer.frames)
             writer.write([("p1", 3, [transfer("issuer", "anna", 1, "later")])])
             await journals.append(writer.frames[known:])

@@ -64,29 +64,29 @@ def test_a_server_that_does_not_sync_always_is_refused(tmp_path: Path) -> None:
 
 def test_servers_that_have_not_chosen_leaders_yet_are_waited_for(tmp_path: Path) -> None:
     """As after a start of everything: who ended then would be started again, and not be healthy."""
-    servers = NatsCluster(tmp_path, partitions=1)
-    servers.start(0)
-    try:
-        with started_writer(servers, tmp_path) as writer:
-            assert writer.stderr is not None
-            assert writer.stdout is not None
-            assert any("waiting for the streams" in line for line in writer.stderr)
-            for number in range(1, SERVERS):
-                servers.start(number)
-            assert writer.stdout.readline() == "ready\n"
-    finally:
-        servers.stop()
+    with waiting_writer(tmp_path) as (writer, servers):
+        assert writer.stdout is not None
+        for number in range(1, SERVERS):
+            servers.start(number)
+        assert writer.stdout.readline() == "ready\n"
 
 
 def test_a_writer_that_waits_for_servers_ends_when_it_is_told_to(tmp_path: Path) -> None:
-    servers = NatsCluster(tmp_path, partitions=1)
+    with waiting_writer(tmp_path) as (writer, _):
+        writer.terminate()
+        assert writer.wait() == 0
+
+
+@contextmanager
+def waiting_writer(folder: Path) -> Iterator[tuple[subprocess.Popen[str], NatsCluster]]:
+    """One whose streams have no leaders, as one of three servers runs; and the servers."""
+    servers = NatsCluster(folder, partitions=1)
     servers.start(0)
     try:
-        with started_writer(servers, tmp_path) as writer:
+        with started_writer(servers, folder) as writer:
             assert writer.stderr is not None
             assert any("waiting for the streams" in line for line in writer.stderr)
-            writer.terminate()
-            assert writer.wait() == 0
+            yield writer, servers
     finally:
         servers.stop()
 
