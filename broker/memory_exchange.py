@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from broker.memory_jetstream import JetStream
@@ -61,13 +61,11 @@ class Asking:
 
 
 @dataclass(eq=False)
-class Service:
-    """Who answers requests on a subject."""
+class _Subscribed:
+    """Port `Subscription`."""
 
     connection: Connection
-    queue: str
-    answerer: Answerer
-    is_ended: bool = False
+    is_ended: bool = field(default=False, init=False)
 
     async def end(self) -> None:
         """See the port."""
@@ -75,16 +73,18 @@ class Service:
 
 
 @dataclass(eq=False)
-class Subscription:
+class Service(_Subscribed):
+    """Who answers requests on a subject."""
+
+    queue: str
+    answerer: Answerer
+
+
+@dataclass(eq=False)
+class Subscription(_Subscribed):
     """Who gets what is published on a subject."""
 
-    connection: Connection
     handler: Handler
-    is_ended: bool = False
-
-    async def end(self) -> None:
-        """See the port."""
-        self.is_ended = True
 
 
 class Exchange(JetStream):

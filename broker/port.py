@@ -230,11 +230,10 @@ class Broker(Protocol):
     async def serve(
         self, subject: str, handler: Callable[[bytes], Awaitable[bytes | None]], *, queue: str = ""
     ) -> Subscription:
-        """Answer requests until that is ended, many at a time.
+        """Answer requests, many at a time, until what is given is ended.
 
-        With a queue group, each request goes to one member.
-
-        A handler that gives None leaves the request to others.
+        With a queue group, each request goes to one member. A handler that gives None leaves it to
+        others.
         """
         ...
 

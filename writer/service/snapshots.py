@@ -196,7 +196,7 @@ class Snapshots(Generic[R]):
         if self._last_stream_sequence is None:
             self._last_stream_sequence = stream_sequence
         new = sequence - self._last_sequence
-        if not new:
+        if new <= 0:
             self._put_off()  # the last one is of now
             return
         is_due = (
