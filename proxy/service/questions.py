@@ -2,8 +2,8 @@
 
     0        one reader is asked, by turns
     25 ms    all are asked beside it, a hedge, if it may be lost (`proxy.core.hedging`); later,
-             0.2 s at most, where more than one answer in 20 takes longer. If it may not be lost, it
-             is looked at again after 75, 175 and 375 ms: it may have been overtaken by then
+             0.2 s at most, where more than one answer in 20 takes longer. If nothing tells that it
+             is lost, then as soon as it is overtaken
     0.8 s    one is asked again in any case; where a reader may think it over for longer, after 1.6
              and 3.2 s too
     the end  of what a reader may think it over for, and the way there and back: asked anew
@@ -14,7 +14,7 @@ How old an answer may be stands in the question, so a repeat shows nothing that 
 """
 
 import asyncio
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Coroutine
 from typing import Final
 
@@ -57,7 +57,7 @@ class Questions:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._loop = asyncio.get_running_loop()
-        self._hedges: defaultdict[tuple[type[Query], Awaited], Hedges] = defaultdict(Hedges)
+        self._kinds: defaultdict[tuple[type[Query], Awaited], _Kind] = defaultdict(_Kind)
         """By what is asked for and what is awaited."""
         self._late: set[asyncio.Task[None]] = set()
         """They await the first answers to questions that a hedge was faster with."""
@@ -92,32 +92,41 @@ class Questions:
 
         asked = _Asked(answer, query_subject(partition), query_all_subject(partition))
         try:
-            return await self._first_answer(asked, self._hedges[type(query), awaited(query)])
+            return await self._first_answer(asked, self._kinds[type(query), awaited(query)])
         except (NoResponse, msgspec.DecodeError) as fault:
             return NoAnswer(f"no reader of partition {partition} answered: {fault}")
         finally:
             await asked.leave()
 
-    async def _first_answer(self, asked: "_Asked", hedges: Hedges) -> Answer:
+    async def _first_answer(self, asked: "_Asked", kind: "_Kind") -> Answer:
         """That of the question, a hedge or a repeat. Raise what the last of them raised."""
+        hedges = kind.hedges
         number = hedges.note_question()
         began_s, is_hedged = self._loop.time(), False
         first = asked.ask_one()
-        pause_s = hedges.soon_s
+        look_s, repeat_s = began_s + hedges.soon_s, began_s + _OVERDUE_S
+        overtaken: asyncio.Future[None] | None = None
         try:
-            while (answer := await asked.answer_within(pause_s)) is None:
-                pause_s *= 2  # readers that are slow are not helped by more questions
-                is_overdue = self._loop.time() + pause_s > began_s + _OVERDUE_S
-                if is_overdue or asked.is_left_to_hedge:
+            while (answer := await asked.answer_by(look_s, overtaken)) is None:
+                now_s = self._loop.time()
+                if now_s >= repeat_s:
+                    asked.ask_one()
+                    repeat_s = now_s + (now_s - began_s)
+                elif asked.is_left_to_hedge:
                     asked.ask_one()
                 elif not is_hedged and hedges.take(number):
                     asked.ask_all()
                     is_hedged = True
+                elif overtaken is None:
+                    overtaken = kind.overtaken(number)
+                look_s = repeat_s
         except (NoResponse, msgspec.DecodeError):
             if is_hedged:
                 hedges.give_back()
             raise
-        hedges.note_answer(number)
+        finally:
+            kind.leave(number)
+        kind.note_answer(number)
         if first.done():  # as nearly always
             if first.exception() is None:
                 hedges.note_time(self._loop.time() - began_s)
@@ -145,6 +154,30 @@ class Questions:
 
     def _now_ms(self) -> int:
         return int(self._loop.time() * 1_000)
+
+
+class _Kind:
+    """Questions that ask for the same and await the same."""
+
+    def __init__(self) -> None:
+        self.hedges = Hedges()
+        self._left: OrderedDict[int, asyncio.Future[None]] = OrderedDict()
+        """Those that nothing tells of, about in the order in which they were asked."""
+
+    def overtaken(self, number: int) -> asyncio.Future[None]:
+        """When one that was asked later is answered. `leave` must follow."""
+        self._left[number] = asyncio.get_running_loop().create_future()
+        return self._left[number]
+
+    def leave(self, number: int) -> None:
+        """It waits no more."""
+        self._left.pop(number, None)
+
+    def note_answer(self, number: int) -> None:
+        """A question is answered, which tells those before it."""
+        self.hedges.note_answer(number)
+        while self._left and next(iter(self._left)) < number:
+            self._left.popitem(last=False)[1].set_result(None)
 
 
 class _Asked:
@@ -180,20 +213,28 @@ class _Asked:
         """Leave it to somebody else to wait for this one."""
         self._out.discard(asking)
 
-    async def answer_within(self, pause_s: float) -> Answer | None:
-        """The first answer, or None after a pause: a short one where it was not taken by anybody.
+    async def answer_by(
+        self, until_s: float, overtaken: asyncio.Future[None] | None = None
+    ) -> Answer | None:
+        """The first answer, or None: then, once it is overtaken, or soon where nobody took it.
 
         Raise NoResponse or DecodeError when it is out no more.
         """
-        done, self._out = await asyncio.wait(
-            self._out, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED
+        loop = asyncio.get_running_loop()
+        news = set[asyncio.Future[Answer] | asyncio.Future[None]](self._out)
+        if overtaken is not None and not overtaken.done():
+            news.add(overtaken)
+        await asyncio.wait(
+            news, timeout=max(0, until_s - loop.time()), return_when=asyncio.FIRST_COMPLETED
         )
-        answered = [each for each in done if each.exception() is None]
-        if answered:
-            return answered[0].result()
+        done = {each for each in self._out if each.done()}
+        self._out -= done
+        for each in done:
+            if each.exception() is None:
+                return each.result()
         if not self._out:
             return done.pop().result()
-        return await self.answer_within(min(pause_s, _ASKED_AGAIN_S)) if done else None
+        return await self.answer_by(min(until_s, loop.time() + _ASKED_AGAIN_S)) if done else None
 
     async def leave(self) -> None:
         """Nobody waits for it any more."""
