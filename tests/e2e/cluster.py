@@ -45,10 +45,12 @@ NETWORKS: Final = {
 BUILD_S_MAX: Final = 900.0
 START_S_MAX: Final = 240.0
 COMMAND_S_MAX: Final = 60.0
-ENTRY_S: Final = 4.0
+HEALTH_INTERVAL_S: Final = 2
+"""Most tests wait for docker to see that all is well again, which costs more than its checks do."""
+ENTRY_S: Final = 5.0
 """By then the entry sends requests again to a proxy that docker has just called healthy. It keeps
 an old address for 5 s after the name had it last (`hold obsolete`), of which docker's first check
-takes 3; then it looks the new one up (0.5 s) and checks it (1 s). Nobody outside can ask it."""
+takes 2; then it looks the new one up (0.5 s) and checks it (1 s). Nobody outside can ask it."""
 
 
 class Cluster:
@@ -303,7 +305,12 @@ class Cluster:
 
     @property
     def _settings(self) -> dict[str, str]:
-        return {"EWALLET_PORT": str(self.port), "EWALLET_TAG": TAG, "EWALLET_PARTITIONS": "4"}
+        return {
+            "EWALLET_PORT": str(self.port),
+            "EWALLET_TAG": TAG,
+            "EWALLET_PARTITIONS": "4",
+            "EWALLET_HEALTH_INTERVAL": f"{HEALTH_INTERVAL_S}s",
+        }
 
     def _compose(self, *arguments: str, timeout_s: float = COMMAND_S_MAX, **settings: str) -> str:
         files = [part for file in self._files for part in ("--file", file)]
