@@ -17,7 +17,7 @@ from proxy.adapters.http_server import HttpLimits, HttpServer, listen
 from proxy.config import ProxySettings, read_proxy_settings
 from proxy.service.changes import BrokerWatches
 from proxy.service.gateway import BrokerGateway
-from runtime.process import Unfit, done_before, lose, once_there, run_until, say_ready
+from runtime.process import Unfit, lose, once_there, run_until, say_ready, unless_stopped
 
 _OTHER_FILES: Final = 100
 """That a proxy has open besides its clients' connections."""
@@ -27,12 +27,8 @@ async def serve(stop: asyncio.Event) -> None:
     """Serve HTTP until stop is set."""
     settings = read_proxy_settings(os.environ)
     proxy_id = f"proxy-{secrets.token_hex(6)}"
-    connecting = asyncio.ensure_future(
-        NatsBroker.connect(settings.service.nats_url, name=proxy_id, role="proxy")
-    )
-    if not await done_before(stop, connecting):
-        return
-    broker = connecting.result()
+    connecting = NatsBroker.connect(settings.service.nats_url, name=proxy_id, role="proxy")
+    broker = await unless_stopped(stop, connecting)
     try:
         await run_until(stop, lose(broker), _serve(broker, proxy_id, settings))
     finally:

@@ -31,7 +31,7 @@ from reader.service.following import Follower
 from reader.service.partition import Partition, journal_end
 from reader.service.results import ResultSender
 from reader.service.threads import Threads
-from runtime.process import done_before, lose, say_ready
+from runtime.process import Stopped, lose, say_ready, unless_stopped
 from runtime.settings import ServiceSettings, read_service_settings
 
 _log = logging.getLogger(__name__)
@@ -44,10 +44,7 @@ async def serve(stop: asyncio.Event) -> None:
     """Read, on the settings of the environment, until `stop` is set."""
     settings = read_service_settings(os.environ)
     database = read_database_address(os.environ)
-    connecting = asyncio.ensure_future(_connect(settings))
-    if not await done_before(stop, connecting):
-        return
-    broker = connecting.result()
+    broker = await unless_stopped(stop, _connect(settings))
     try:
         await serve_on(broker, settings, stop, say_ready, database)
     finally:
@@ -92,9 +89,12 @@ async def rebuild(stop: asyncio.Event) -> None:
     """
     settings = read_service_settings(os.environ)
     database = read_database_address(os.environ)
-    if not await done_before(stop, work := asyncio.ensure_future(_rebuild(settings, database))):
-        raise ReaderFault("stopped before the read store was rebuilt; the present one still counts")
-    work.result()
+    try:
+        await unless_stopped(stop, _rebuild(settings, database))
+    except Stopped:
+        raise ReaderFault(
+            "stopped before the read store was rebuilt; the present one still counts"
+        ) from None
     _log.info(
         "rebuilt; a reader that runs now takes the new read store at its next start"
         if database is None

@@ -64,8 +64,12 @@ class Fault(Exception):
     """An operating failure that a restart may cure."""
 
 
+class Stopped(Exception):
+    """The process was told to stop before it had what it waited for."""
+
+
 def run_service(name: str, serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    """Run `serve(stop)` on uvloop until it returns, which it does after stop is set."""
+    """Run `serve(stop)` on uvloop until it returns or raises Stopped, after stop is set."""
     if not __debug__:
         sys.exit(_refused(f"{name}: do not run with python -O: asserts guard the money."))
     logging.basicConfig(
@@ -144,16 +148,16 @@ async def run_until(stop: asyncio.Event, *works: Coroutine[Any, Any, None]) -> N
         await asyncio.gather(*tasks, stopping, return_exceptions=True)
 
 
-async def done_before(stop: asyncio.Event, work: asyncio.Future[Any]) -> bool:
-    """Wait for either; whether the work was done. If not, it is cancelled."""
-    stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({stopping, work}, return_when=asyncio.FIRST_COMPLETED)
+async def unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
+    """What the work gives. Raise Stopped if stop is set before; then the work is cancelled."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait({stopping, working}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    if not work.done():
-        work.cancel()
-        await asyncio.wait({work})
-        return False
-    return True
+    if not working.done():
+        working.cancel()
+        await asyncio.wait({working})
+        raise Stopped
+    return working.result()
 
 
 async def once_there(broker: Broker, ask: Callable[[], Awaitable[T]], what: str) -> T:
@@ -202,7 +206,8 @@ async def _until_stopped(serve: Callable[[asyncio.Event], Awaitable[None]]) -> N
     try:
         if ready_file:
             ready_file.unlink(missing_ok=True)  # of a process before this one
-        await serve(stop)
+        with suppress(Stopped):
+            await serve(stop)
     finally:
         if ready_file:
             ready_file.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from contracts.parties import COORDINATOR, party_name
 from contracts.partitioning import SlotMap
 from contracts.status import WriterCoordinator, WriterPartition, WriterStatus, encode_status
 from contracts.subjects import status_subject
-from runtime.process import done_before, lose, once_there, run_until, say_ready
+from runtime.process import lose, once_there, run_until, say_ready, unless_stopped
 from runtime.settings import ServiceSettings
 from writer.config import SNAPSHOT_RULE_DEFAULT, SnapshotRule, read_writer_settings
 from writer.core.coordinator import Coordinator
@@ -58,19 +58,14 @@ async def serve(stop: asyncio.Event) -> None:
     writer_settings = read_writer_settings(os.environ)
     settings = writer_settings.service
     writer_id = f"writer-{secrets.token_hex(6)}"
-    connecting = asyncio.ensure_future(_connect(settings, writer_id))
-    if not await done_before(stop, connecting):
-        return
-    broker, silent = connecting.result()
+    broker, silent = await unless_stopped(stop, _connect(settings, writer_id))
     try:
-        providing = asyncio.ensure_future(_provide(broker, settings.partition_count))
-        if not await done_before(stop, providing):
-            return
+        slots = await unless_stopped(stop, _provide(broker, settings.partition_count))
         with ExitStack() as stack:
             writers = make_writers(
                 broker,
                 settings,
-                providing.result(),
+                slots,
                 writer_id,
                 stack,
                 led=writer_settings.parties,
