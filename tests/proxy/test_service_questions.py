@@ -236,6 +236,26 @@ async def test_a_question_that_nothing_can_tell_of_is_hedged_once_it_is_overtake
     assert elapsed_s == pytest.approx(0.02 + 0.04 + 0.04)
 
 
+async def test_a_question_that_is_overtaken_when_no_hedge_is_left_waits_for_its_repeat(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow_hedges(monkeypatch, 0)
+    async with (
+        world.gateway() as gateway,
+        asked_reader(world, never) as silent,
+        asked_reader(world, after(0.04)) as other,
+    ):
+        first = asyncio.create_task(timed(gateway.ask(AccountQuery("a", min_sequence=2))))
+        await asyncio.sleep(0.02)
+        await gateway.ask(AccountQuery("a", min_sequence=2))
+        other.connection.cut()
+        async with asked_reader(world, after(0)):
+            silent.connection.cut()
+            elapsed_s, answer = await first
+    assert isinstance(answer, AccountAnswer)
+    assert elapsed_s == pytest.approx(0.8)
+
+
 async def test_a_question_that_is_left_by_hedges_is_asked_again_long_before_its_time_is_up(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
