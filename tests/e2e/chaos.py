@@ -43,6 +43,8 @@ LEADER = "nats leader"
 """Stands for the NATS server that leads most journals when the fault begins."""
 PAUSE_S = 0.15
 """Between a client's transfers: so that a run's statements can be read at its end."""
+HEALED_S_USUAL = 90.0
+"""With the fault. What is not well again by then is worth a look, though nobody waited."""
 
 Planned = tuple[Fault, ...]
 
@@ -99,6 +101,7 @@ class Run:
 
     async def _note(self, fault: str, happen: Callable[[], Awaitable[Cost]]) -> None:
         print(f"{time.strftime('%H:%M:%S')} {fault}", flush=True)
+        began_s = time.monotonic()
         try:
             cost = await happen()
             assert cost.lost == 0, f"{fault}: {cost}"
@@ -106,7 +109,7 @@ class Run:
             self._keep_logs(fault)
             raise
         self.costs.append((fault, cost))
-        if has_unexplained_stall(self.books):
+        if has_unexplained_stall(self.books) or time.monotonic() > began_s + HEALED_S_USUAL:
             self._keep_logs(fault)
 
     def _keep_logs(self, fault: str) -> None:
