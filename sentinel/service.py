@@ -14,7 +14,7 @@ from typing import Final
 
 from broker.nats_raft import RaftServer
 from broker.port import BrokerFault
-from broker.raft import VoteRequest
+from broker.raft import Member, VoteRequest
 from sentinel.core.elections import Elections
 
 _log = logging.getLogger(__name__)
@@ -103,8 +103,21 @@ async def hasten(
     are_alone = all(answers) and all(to is not None and to <= known for to in connected)
     requests = elections.due(answers, now_ms(), are_alone=are_alone)
     if requests:
+        for each in requests:
+            _log.warning(
+                "%s has no leader or no majority: votes are asked for as %s, term %s; %s",
+                each.group,
+                each.candidate,
+                each.term,
+                ", ".join(_told(groups[each.group]) for groups in answers if each.group in groups),
+            )
         through = [server for server, groups in zip(servers, answers, strict=True) if groups]
         await _send(through, requests)
+
+
+def _told(member: Member) -> str:
+    """What a member said of itself, for the log."""
+    return f"{member.id}: {member.state} in term {member.term}, log to {member.last_index}"
 
 
 async def _send(through: Sequence[RaftServer], requests: Sequence[VoteRequest]) -> None:
@@ -114,12 +127,5 @@ async def _send(through: Sequence[RaftServer], requests: Sequence[VoteRequest]) 
             await server.request_votes(requests)
         except BrokerFault as fault:
             _log.warning("%s", fault)
-            continue
-        for each in requests:
-            _log.warning(
-                "%s has no leader or no majority: votes are asked for as %s, term %s",
-                each.group,
-                each.candidate,
-                each.term,
-            )
-        return
+        else:
+            return

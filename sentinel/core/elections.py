@@ -161,6 +161,14 @@ def _wait_ms(vacancy: _Vacancy, members: Sequence[Member], *, is_certain: bool) 
         return UNHEARD_MS
     if not vacancy.tries:
         return 0 if is_certain else STILL_MS
-    # All have voted for themselves: nobody wins, and they would wait for another 4 s or more.
-    is_split = all(member.state == CANDIDATE for member in members)
-    return 0 if is_split and len({member.term for member in members}) == 1 else STILL_MS
+    return 0 if _is_split(members) else STILL_MS
+
+
+def _is_split(members: Sequence[Member]) -> bool:
+    """All voted for themselves: nobody wins, and they would wait for another 4 s or more.
+
+    A member whose log is empty, as that of a queue in memory is after a start, may vote for one of
+    them; its vote counts only if all others voted for the same.
+    """
+    voters = [member for member in members if member.last_index]
+    return all(each.state == CANDIDATE for each in voters) and len({v.term for v in voters}) == 1

@@ -29,7 +29,7 @@ STALL_S_MAX = 60.0
 """Only to end a test that hangs."""
 RETRY_S = 0.05
 ROUNDS_MAX = 5
-REQUEST = re.compile(r"(\S+) has no leader or no majority: .*, term (\d+)")
+REQUEST = re.compile(r"(\S+) has no leader or no majority: .*, term (\d+);")
 
 
 @pytest.fixture(scope="module")

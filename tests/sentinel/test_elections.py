@@ -259,6 +259,14 @@ def test_split_votes_are_ended_at_once() -> None:
     assert due(elections, split, 250) == [VoteRequest(GROUP, 10, DEAD)]
 
 
+def test_the_vote_of_an_empty_log_ends_no_split() -> None:
+    """Its member was started anew, with what it had in memory gone."""
+    elections = Elections()
+    assert due(elections, [member("a"), member("b")], 0, are_alone=True)
+    split = [member(name, "", state=CANDIDATE, term=9) for name in "ab"]
+    assert due(elections, [*split, back(term=9)], 250) == [VoteRequest(GROUP, 10, DEAD)]
+
+
 def test_a_candidate_that_may_still_win_is_left_alone() -> None:
     elections = Elections()
     assert due(elections, [member("a"), member("b")], 0)
